@@ -1,0 +1,60 @@
+# `make` alone lists the targets. `make run` and `make test` install what they need, and say so first.
+
+.DEFAULT_GOAL := help
+.SUFFIXES:
+
+VENV := .venv/bin
+SHELL_SCRIPTS := packaging/setup.sh packaging/sandbox/run.sh tests/run.sh .ci/run
+BENCH ?=
+
+.PHONY: help setup run test lint types format unit node soak golden schema bench package clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: ## install what this checkout needs: a compiler, libsystemd's headers, .venv from the lock file
+	@packaging/setup.sh python
+
+run: setup ## start the agent in the foreground on a sandbox (.sandbox/), with a sample desired state to edit
+	@packaging/sandbox/run.sh
+
+test: lint types ## lint, types, unit and case tests, node tests where nodes can be booted (root, Debian)
+	@tests/run.sh
+
+lint: setup ## formatting, rules, import contracts, shell scripts (if shellcheck is there)
+	$(VENV)/ruff format --check .
+	$(VENV)/ruff check .
+	$(VENV)/lint-imports --no-cache
+	@if command -v shellcheck >/dev/null 2>&1; then echo shellcheck $(SHELL_SCRIPTS); shellcheck $(SHELL_SCRIPTS); fi
+
+types: setup ## mypy --strict
+	$(VENV)/mypy
+
+format: setup ## format the code and fix what can be fixed
+	$(VENV)/ruff format .
+	$(VENV)/ruff check --fix .
+
+unit: setup ## only the quick tests: no node, no root, no thousands of rounds
+	$(VENV)/pytest -q --quick tests/unit tests/cases
+
+node: setup ## only the node tests (root, Debian or Ubuntu)
+	@tests/run.sh tests/node
+
+soak: setup ## the crash walks in full: every system call, 2,000 instants (some minutes)
+	MIRROR_AGENT_SOAK=1 $(VENV)/pytest -p no:cacheprovider tests/unit/test_converge.py tests/unit/test_crash.py tests/unit/test_keeper_fuzz.py
+
+golden: setup ## write the golden trees of tests/cases anew; review them with git diff
+	$(VENV)/pytest -q tests/cases --update-golden
+
+schema: setup ## write the JSON Schema of the desired state anew
+	$(VENV)/python -m agent.desired.schema > .schema.new && mv .schema.new agent/data/mirror-agent.schema.json
+
+bench: setup ## speed and size beside a raw floor, in one run; BENCH="--idle-seconds 10" shortens it
+	$(VENV)/python -m tests.bench $(BENCH)
+
+package: ## packages are not built yet
+	@echo "deb and rpm packages come with a later release; until then run from a checkout (README.md)" >&2; exit 1
+
+clean: ## remove the sandbox and everything made here, but not .venv
+	rm -rf .sandbox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	find agent tests -name __pycache__ -prune -exec rm -rf {} +

@@ -1,0 +1,115 @@
+"""`mirror-agent apply`: one converge, then exit."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.session import FAILED, FINE, Session
+from agent.errors import LockedError
+
+if TYPE_CHECKING:
+    from agent.model import DesiredState
+    from agent.node import RealHost
+    from agent.outcome import CycleResult
+
+NAME = "apply"
+SUMMARY = "converge once, then exit"
+DESCRIPTION = """\
+Does what `plan` shows: files first, then reloads and restarts as far as the desired state allows them, then looks again
+whether the running daemons have it. Exit code 0: converged. 1: something failed or is in conflict.
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def run(session: Session) -> int:
+    """Converge once. Raises LockedError if the daemon does this already."""
+    from agent import converge, runtimes
+    from agent.node import locked
+
+    host = session.host()
+    desired = session.desired_state(host)
+    runtimes.discover()  # imported before the clock of the cycle starts
+    try:
+        with locked(session.places, NAME), session.events() as emit:
+            host.sweep()
+            result = converge.converge(desired, host, emit, acts=True)
+            if _is_fine(result):
+                _remember(session, host, desired, result)
+    except LockedError as error:
+        look = '"systemctl reload mirror-agent" makes it look now'
+        raise LockedError(f"{error} and converges by itself; {look}") from error
+    return report(session, result, desired.short_generation)
+
+
+def _is_fine(result: CycleResult) -> bool:
+    from agent.outcome import Outcome
+
+    return result.outcome in {Outcome.UNCHANGED, Outcome.CHANGED}
+
+
+def _remember(session: Session, host: RealHost, desired: DesiredState, result: CycleResult) -> None:
+    """Leave behind what the daemon would: the last good state and a status. Nothing is written if nothing is new."""
+    from agent import converge, keeper, status
+
+    data = session.source(host).data
+    if host.read_state(keeper.LAST_GOOD) != data:
+        host.save_state(keeper.LAST_GOOD, data)
+    known = session.published()
+    if known and known.generation == desired.generation and result.tally.is_empty:
+        return
+    now = host.now().unix_seconds
+    current = status.Status(
+        outcome=result.outcome.value,
+        generation=desired.generation,
+        source=desired.source,
+        loaded_at=now,
+        converged_at=now,
+        cause="after mirror-agent apply",
+        runtimes=converge.reports(desired, host),
+    )
+    host.publish(keeper.STATUS, status.encode(current))
+
+
+def report(session: Session, result: CycleResult, what: str) -> int:
+    """The end of a cycle: what was refused or waits, and a last line. Returns the exit code."""
+    fine = _is_fine(result)
+    if session.json:
+        session.write_json(document(result))
+    else:
+        for line in _open_points(result):
+            session.terminal.write(session.terminal.paint("warn", line))
+        word = "converged" if fine else f"not converged ({result.outcome.value})"
+        done = "nothing to change" if result.tally.is_empty else str(result.tally)
+        session.terminal.write(f"{word} {what} in {result.seconds * 1000:.0f} ms: {done}")
+    return FINE if fine else FAILED
+
+
+def _open_points(result: CycleResult) -> list[str]:
+    lines = []
+    for part in result.runtimes:
+        lines += [f"{part.runtime}: conflict: {c.path}: {c.reason}" for c in part.conflicts]
+        lines += [f"{part.runtime}: waits: {d.act.reason}; {d.reason}" for d in part.deferred]
+    return lines
+
+
+def document(result: CycleResult) -> dict[str, Any]:
+    """A cycle for scripts."""
+    return {
+        "generation": result.generation,
+        "outcome": result.outcome.value,
+        "seconds": result.seconds,
+        "runtimes": [
+            {
+                "runtime": part.runtime,
+                "outcome": part.outcome.value,
+                "conflicts": [{"path": c.path, "reason": c.reason} for c in part.conflicts],
+                "deferred": [{"reason": d.act.reason, "waits": d.reason} for d in part.deferred],
+                "errors": list(part.errors),
+            }
+            for part in result.runtimes
+        ],
+    }

@@ -1,0 +1,71 @@
+"""`mirror-agent revert`: gives everything back as it stood before the agent came."""
+
+from __future__ import annotations
+
+import argparse
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+from agent.cli.session import Session
+from agent.errors import DesiredStateError, HostError, LockedError
+
+if TYPE_CHECKING:
+    from agent.model import DesiredState
+    from agent.node import RealHost
+
+NAME = "revert"
+SUMMARY = "give everything back as it stood before mirror-agent came"
+DESCRIPTION = """\
+Puts back what the ledger says stood there before, removes what mirror-agent made, and lets the runtimes load it.
+Foreign files and keys are not touched. Asks nothing. The desired state stays where it is: as long as the service is
+enabled, its next start converges on it again (systemctl disable mirror-agent).
+"""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def run(session: Session) -> int:
+    """Give everything back. Raises LockedError while the daemon is there to undo it at once."""
+    from agent import converge
+    from agent.cli.apply import report
+    from agent.node import locked
+
+    try:
+        with locked(session.places, NAME), session.events() as emit:
+            host = session.host()
+            host.sweep()
+            result = converge.revert(_last_desired_state(session, host), host, emit)
+            _forget(host)
+    except LockedError as error:
+        raise LockedError(f"{error} and would undo it; first run: systemctl stop mirror-agent") from error
+    return report(session, result, "on what stood here before mirror-agent")
+
+
+def _forget(host: RealHost) -> None:
+    """No state is in force any more, and none is to come back by itself when the service is started."""
+    from agent import keeper
+    from agent.status import Status, encode
+
+    with suppress(HostError):
+        if host.read_state(keeper.LAST_GOOD):
+            host.save_state(keeper.LAST_GOOD, b"")
+        host.publish(keeper.STATUS, encode(Status()))
+
+
+def _last_desired_state(session: Session, host: RealHost) -> DesiredState:
+    """Revert needs it only to know where files lie, so a missing or invalid one must not stop it."""
+    from agent import desired
+    from agent.keeper import LAST_GOOD
+    from agent.model import DesiredState
+
+    try:
+        return session.desired_state(host)
+    except (HostError, DesiredStateError):
+        host.allow(())
+        kept = host.read_state(LAST_GOOD)
+    try:
+        return desired.load(kept or b"", session.settings.config)
+    except DesiredStateError:
+        return DesiredState(generation="", source=session.settings.config)

@@ -1,0 +1,152 @@
+"""`mirror-agent status`: is it live?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from agent.cli.session import FINE, NOT_LIVE, Session
+from agent.errors import DesiredStateError, HostError, Problem
+
+if TYPE_CHECKING:
+    from agent.model import DesiredState
+    from agent.node import RealHost
+    from agent.plan import Plan
+    from agent.status import Status
+
+NAME = "status"
+SUMMARY = "is it live? per runtime and registry, the hosts in order"
+DESCRIPTION = """\
+Says for each runtime whether the *running* daemon has what is desired, and for each registry which hosts it is asked
+from, in order. As root it looks for itself; others see what the service last published.
+Exit code 0: live. 3: not, and the lines above say why: drift, something pending, a conflict, an invalid file.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A status as it is shown, at `now` (Unix seconds). `missing` are the steps that would make it converged, `is_new`
+    says that this desired state was not in force before (so that they are no drift). `daemon_pid` is 0 where a daemon
+    should run and does not, None where none should; `looked` says whether this is a fresh look."""
+
+    status: Status
+    now: float
+    missing: tuple[str, ...] = ()
+    is_new: bool = False
+    daemon_pid: int | None = None
+    looked: bool = True
+
+    @property
+    def is_live(self) -> bool:
+        """The one answer: exit code 0."""
+        return bool(self.status.generation) and self.status.is_live and not self.missing
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """No options of its own."""
+
+
+def run(session: Session) -> int:
+    """Print the status."""
+    shown = look(session) if _may_look(session) else published(session)
+    if session.json:
+        session.write_json(document(shown))
+    else:
+        from agent.cli.views import status_lines
+
+        for line in status_lines(shown, session.terminal.paint, session.terminal.width):
+            session.terminal.write(line)
+    return FINE if shown.is_live else NOT_LIVE
+
+
+def _may_look(session: Session) -> bool:
+    return os.geteuid() == 0 or session.settings.root != "/"
+
+
+def published(session: Session) -> Shown:
+    """What the daemon last said. Raises HostError if it has said nothing that we may read."""
+    import time
+
+    status = session.published()
+    if status is None:
+        raise HostError(
+            f"{session.run_directory}/status.json", "no status to read", "is the service running? ask as root"
+        )
+    return Shown(status, time.time(), daemon_pid=session.daemon_pid(), looked=False)
+
+
+def look(session: Session) -> Shown:
+    """A fresh observation, with what only the daemon knows (when, why, the last error) from what it published."""
+    from agent.status import Status
+
+    host = session.host()
+    known = session.published() or Status()
+    desired, problems = _in_force(session, host)
+    status = replace(known, source=session.settings.config, problems=problems)
+    missing: tuple[str, ...] = ()
+    if desired is None:
+        status = replace(status, generation="", runtimes=(), pending=(), conflicts=())
+    else:
+        status, missing = _observed(status, desired, host)
+    pid = session.daemon_pid() or (0 if session.settings.root == "/" else None)
+    is_new = status.generation != known.generation
+    return Shown(status, host.now().unix_seconds, missing, is_new=is_new, daemon_pid=pid)
+
+
+def _in_force(session: Session, host: RealHost) -> tuple[DesiredState | None, tuple[Problem, ...]]:
+    """The desired state, or the last good one and what is wrong with the file."""
+    try:
+        return session.desired_state(host), ()
+    except HostError as error:
+        problems: tuple[Problem, ...] = (Problem(1, 1, "(file)", str(error)),)
+    except DesiredStateError as error:
+        problems = error.problems
+    from agent import desired
+    from agent.keeper import LAST_GOOD
+
+    with suppress(HostError, DesiredStateError):
+        return desired.load(host.read_state(LAST_GOOD) or b"", session.settings.config), problems
+    return None, problems
+
+
+def _observed(status: Status, desired: DesiredState, host: RealHost) -> tuple[Status, tuple[str, ...]]:
+    from agent import converge
+
+    plans = converge.plans(desired, host)
+    current = replace(
+        status,
+        outcome=status.outcome if status.generation == desired.generation else "unchanged",
+        generation=desired.generation,
+        runtimes=converge.reports(desired, host),
+        pending=tuple(_pending(plans)),
+        conflicts=tuple(conflict for plan in plans for conflict in plan.conflicts),
+    )
+    return current, _missing(plans)
+
+
+def _pending(plans: Sequence[Plan]) -> list[Any]:
+    from agent.status import pending_of
+
+    return [pending_of(plan.runtime, deferred) for plan in plans for deferred in plan.deferred]
+
+
+def _missing(plans: Sequence[Plan]) -> tuple[str, ...]:
+    """What is left to do: the actions, or the ledger's part where that is all."""
+    from agent import describe
+
+    parts = [replace(plan, deferred=(), conflicts=()) for plan in plans]
+    shown = [replace(part, claims=(), releases=()) if part.actions else part for part in parts]
+    return tuple(f"{part.runtime}: {line}" for part in shown for line in describe.lines(part))
+
+
+def document(shown: Shown) -> dict[str, Any]:
+    """For scripts: status.json, with the answer and what a fresh look adds."""
+    from agent.status import encode
+
+    answer = {"live": shown.is_live, "daemon_pid": shown.daemon_pid, "fresh": shown.looked}
+    return {**answer, **json.loads(encode(shown.status)), "missing": list(shown.missing)}

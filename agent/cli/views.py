@@ -1,0 +1,131 @@
+"""What a person sees of a status: pure functions from values to lines."""
+
+from __future__ import annotations
+
+import textwrap
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from agent.cli.terminal import Paint, padded, plain, width_of
+from agent.model import RegistryReport, RuntimeReport
+
+if TYPE_CHECKING:
+    from agent.cli.status import Shown
+
+HEAD_COLUMNS = 10
+NARROWEST_COLUMNS = 60
+
+_WORD_STYLES = {"converged": "good", "live": "good", "not live": "bad", "failed": "bad", "invalid": "bad"}
+
+
+def status_lines(shown: Shown, paint: Paint, width: int | None = None) -> Iterator[str]:
+    """The whole status, one line after the other: the answer, each runtime with its registries, what is wrong."""
+    yield _headline(shown, paint)
+    titles = max((width_of(report.title) for report in shown.status.runtimes), default=0)
+    versions = max((width_of(report.version) for report in shown.status.runtimes), default=0)
+    for report in shown.status.runtimes:
+        yield _runtime_line(report, (max(titles, HEAD_COLUMNS), versions), paint)
+        yield from _registry_lines(report.registries, width)
+    yield from _troubles(shown, paint)
+
+
+def word_of(shown: Shown) -> str:
+    """The state in one word; the worst that is true of it."""
+    status = shown.status
+    if not status.generation:
+        return "inert"
+    candidates = (
+        ("invalid", bool(status.problems)),
+        ("failed", status.outcome == "failed"),
+        ("conflict", bool(status.conflicts)),
+        ("drifted", bool(shown.missing) and not shown.is_new),
+        ("pending", bool(shown.missing or status.pending)),
+        ("degraded", status.outcome == "degraded"),
+        ("not live", any(report.live is False for report in status.runtimes)),
+    )
+    return next((word for word, holds in candidates if holds), "converged")
+
+
+def age(seconds: float) -> str:
+    """`12 s ago`, in the largest unit that is at least one."""
+    for name, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {'day' if name == 'days' and count == 1 else name} ago"
+    return f"{max(0, int(seconds))} s ago"
+
+
+def moment(unix_seconds: float, now: float) -> str:
+    """Local time: `10:32` today, `2026-11-23 10:32` before."""
+    then, today = time.localtime(unix_seconds), time.localtime(now)
+    return time.strftime("%H:%M" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
+
+
+def _headline(shown: Shown, paint: Paint) -> str:
+    word = word_of(shown)
+    head = paint(_WORD_STYLES.get(word, "warn"), padded(word, HEAD_COLUMNS))
+    return f"{head}  {plain(_headline_text(shown))}"
+
+
+def _headline_text(shown: Shown) -> str:
+    status = shown.status
+    if not status.generation:
+        return "there is no valid desired state, so nothing is managed"
+    parts = [f"{status.short_generation} stays in force" if status.problems else status.short_generation]
+    if status.converged_at:
+        parts.append(age(shown.now - status.converged_at))
+    return ", ".join([*parts, status.cause] if status.cause else parts)
+
+
+def _runtime_line(report: RuntimeReport, columns: tuple[int, int], paint: Paint) -> str:
+    """`columns` are those of title and version; without any version there is no such column."""
+    title = paint("strong", padded(report.title, columns[0]))
+    word = {True: "live", False: "not live", None: "files" if report.installed else "-"}[report.live]
+    state = paint(_WORD_STYLES.get(word, "dim"), padded(word, 8))
+    version = [padded(report.version or "-", columns[1])] if columns[1] else []
+    return "  ".join([title, *version, state, plain(report.sentence)]).rstrip()
+
+
+def _registry_lines(registries: Sequence[RegistryReport], width: int | None) -> Iterator[str]:
+    names = max((width_of(registry.name) for registry in registries), default=0)
+    for registry in registries:
+        line = f"  {padded(registry.name, names)}  {_hosts(registry)}"
+        yield from _wrapped(plain(line), width, indent=names + 4)
+
+
+def _hosts(registry: RegistryReport) -> str:
+    """`https://a, https://b, then registry-1.docker.io`: what is no URL is the registry itself."""
+    mirrors = [host for host in registry.hosts if "://" in host]
+    own = [host for host in registry.hosts if "://" not in host]
+    text = ", then ".join([", ".join(mirrors), *own] if mirrors else own)
+    return "; ".join(part for part in (text, registry.note) if part)
+
+
+def _wrapped(line: str, width: int | None, indent: int) -> list[str]:
+    if width is None or width < NARROWEST_COLUMNS or width_of(line) <= width:
+        return [line]
+    hanging = " " * indent
+    return textwrap.wrap(line, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
+
+
+def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
+    status = shown.status
+    for problem in status.problems:
+        place = f"{status.source}:{problem.line}:{problem.column}: {problem.key_path}: {problem.message}"
+        yield _trouble("invalid", place, paint)
+    for conflict in status.conflicts:
+        yield _trouble("conflict", f"{conflict.path}: {conflict.reason}", paint)
+    for step in shown.missing:
+        yield _trouble("pending" if shown.is_new else "drift", step, paint)
+    for pending in status.pending:
+        yield _trouble("pending", f"{pending.runtime}: {pending.action}: {pending.reason}", paint)
+    if status.last_error and status.outcome in {"failed", "degraded"}:
+        yield _trouble("last error", f"{age(shown.now - status.last_error_at)}: {status.last_error}", paint)
+    if shown.daemon_pid == 0:
+        yield _trouble("no daemon", "nobody keeps it so: systemctl start mirror-agent", paint)
+
+
+def _trouble(word: str, sentence: str, paint: Paint) -> str:
+    style = "bad" if word in {"invalid", "last error"} else "warn"
+    return f"{paint(style, padded(word, HEAD_COLUMNS))}  {plain(sentence)}"

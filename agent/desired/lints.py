@@ -1,0 +1,18 @@
+"""Warnings about a valid desired state: what will not work, works only for some, has no effect, or is a risk."""
+
+from __future__ import annotations
+
+from agent.desired.findings import Findings
+from agent.desired.lint_mirrors import lint_registries
+from agent.desired.lint_runtimes import lint_runtimes
+from agent.desired.loading import read_document
+from agent.errors import Problem
+
+
+def lint(data: bytes, source: str = "/etc/mirror-agent.yaml") -> tuple[Problem, ...]:  # noqa: ARG001  as load()
+    """Warnings, in the order of the text; () if there are none. Raises DesiredStateError for an invalid state."""
+    document = read_document(data)
+    findings = Findings()
+    lint_registries(document, findings)
+    lint_runtimes(document, findings)
+    return findings.sorted()

@@ -1,0 +1,240 @@
+"""Keeps one desired state: reads it, holds on to the last good one, runs cycles and says what came of them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field, replace
+
+from agent import converge, desired, source, status
+from agent.errors import DesiredStateError, HostError, Problem
+from agent.events import Event, Kind, Level
+from agent.model import DesiredState
+from agent.node import RealHost
+from agent.outcome import CycleResult, Outcome, Tally
+from agent.plan import Conflict, Deferred
+from agent.source import Source
+from agent.status import Status
+
+LAST_GOOD = "last-good.yaml"
+STATUS = "status.json"
+
+_TROUBLE = (Outcome.FAILED, Outcome.DEGRADED)
+
+
+@dataclass
+class Keeper:
+    """`owner` is the uid that may own the desired state besides root; `hide` is told what must not be shown."""
+
+    host: RealHost
+    config: str
+    emit: converge.Emit
+    owner: int
+    hide: Callable[[Iterable[str]], None] = lambda _: None
+    state: DesiredState | None = None
+    rejected: HostError | DesiredStateError | None = None
+    doubts: bool = False
+    result: CycleResult | None = None
+    status: Status = field(default_factory=Status)
+    _seen: Source | None = None
+    _good: bytes = b""
+    _kept: bytes | None = None
+    _tally: Tally = field(default_factory=Tally)
+    _announced: str = ""
+    _said: set[Conflict | Deferred] = field(default_factory=set)
+    _in_trouble: bool = False
+    _change: str = ""
+    _published: bytes = b""
+
+    def start(self) -> None:
+        """Read the desired state; if it is no good, fall back on the last one that was."""
+        self.host.allow(())
+        self.host.sweep()
+        self._kept = self.host.read_state(LAST_GOOD)
+        self._read()
+        if self.state is None and self._kept is not None:
+            self._fall_back(self._kept)
+
+    def look(self, *, acts: bool) -> CycleResult | None:
+        """One cycle on the desired state in force. None while there has never been a good one.
+
+        Without acts it is the look that follows an event at once: a file that is missing or invalid then may be in the
+        hands of its writer, so it is not complained about (`doubts` says so) before the look that follows with acts.
+        """
+        self.host.begin()
+        self._read(is_final=acts)
+        if self.state is None:
+            return None
+        self.result = converge.converge(self.state, self.host, self.emit, acts=acts)
+        self._account(self.state, self.result)
+        return self.result
+
+    # --- the desired state ---------------------------------------------------------------------------------------
+
+    def _read(self, *, is_final: bool = True) -> None:
+        self.doubts = False
+        found = None
+        try:
+            found = source.read(self.host, self.config, self.owner)
+            if found != self._seen:
+                self._accept(source.load(found), found.data)
+            self._seen = found
+        except (HostError, DesiredStateError) as error:
+            if is_final or str(error) == str(self.rejected):
+                self._seen = found
+                self._reject(error, found.data if found else b"")
+            else:
+                self.doubts = True
+
+    def _accept(self, state: DesiredState, data: bytes) -> None:
+        self.state, self.rejected, self._good = state, None, data
+        self.host.allow(source.writable(state))
+        self.hide(source.secrets(state, self.host))
+        self.status = replace(self.status, loaded_at=self.host.now().unix_seconds)
+        sentence = f"desired state {state.short_generation} loaded from {self.config}: {count_registries(state)}"
+        self.emit(Event(Kind.LOADED, sentence, generation=state.short_generation))
+        for warning in desired.lint(data, self.config):
+            place = f"{self.config}:{warning.line}:{warning.column}: {warning.key_path}"
+            self.emit(Event(Kind.WARNING, f"{place}: {warning.message}", Level.WARNING, state.short_generation))
+
+    def _reject(self, error: HostError | DesiredStateError, data: bytes) -> None:
+        if str(error) == str(self.rejected):
+            return
+        self.rejected = error
+        kind = Kind.INVALID if data or isinstance(error, DesiredStateError) else Kind.MISSING
+        for line in _lines(error, self.config):
+            self.emit(Event(kind, line, Level.ERROR, path=self.config))
+        force = f"the state {self.state.short_generation} stays in force" if self.state else "nothing is managed"
+        self.emit(Event(kind, f"Nothing was changed; {force}.", Level.WARNING, path=self.config))
+
+    def _fall_back(self, data: bytes) -> None:
+        try:
+            self.state = desired.load(data, self.config)
+        except DesiredStateError:
+            return
+        self._good = data
+        self.host.allow(source.writable(self.state))
+        self.hide(source.secrets(self.state, self.host))
+        sentence = f"the last good state {self.state.short_generation} is kept in force until {self.config} is mended"
+        self.emit(Event(Kind.LOADED, sentence, Level.WARNING, generation=self.state.short_generation))
+
+    # --- what came of it -----------------------------------------------------------------------------------------
+
+    def _account(self, state: DesiredState, result: CycleResult) -> None:
+        self._tally += result.tally
+        if state.generation != self._announced:
+            self._change = f"after an edit of {self.config}" if self._announced else "after the start of mirror-agent"
+        elif not result.tally.is_empty:
+            self._change = self._change or "after somebody else's change was put right"
+        self._announce_open_points(state, result)
+        if result.outcome in _TROUBLE:
+            self._in_trouble = True
+            return
+        if not result.acts_are_pending:
+            self._announce_converged(state)
+        self._keep_good(state)
+
+    def _announce_converged(self, state: DesiredState) -> None:
+        new = state.generation != self._announced
+        if self._in_trouble:
+            self._in_trouble = False
+            self.emit(Event(Kind.RECOVERED, "what had failed works again", generation=state.short_generation))
+        if new or not self._tally.is_empty:
+            kind = Kind.CONVERGED if new or not self._announced else Kind.DRIFT
+            self.emit(Event(kind, self._sentence(state, kind), generation=state.short_generation, outcome="changed"))
+        self._announced = state.generation
+        self._tally = Tally()
+
+    def _sentence(self, state: DesiredState, kind: Kind) -> str:
+        what = "drift repaired, converged" if kind is Kind.DRIFT else "converged"
+        spent = f"{what} {state.short_generation} in {self._tally.seconds * 1000:.0f} ms"
+        return f"{spent}: nothing to change" if self._tally.is_empty else f"{spent}: {self._tally}"
+
+    def _announce_open_points(self, state: DesiredState, result: CycleResult) -> None:
+        """Conflicts and deferred acts, each when it is new."""
+        now: set[Conflict | Deferred] = set()
+        for part in result.runtimes:
+            for conflict in part.conflicts:
+                now.add(conflict)
+                if conflict not in self._said:
+                    self._say_conflict(state, part.runtime, conflict)
+            for deferred in part.deferred:
+                timeless = replace(deferred, retry_after_seconds=None)
+                now.add(timeless)
+                if timeless not in self._said:
+                    self._say_deferred(state, part.runtime, deferred)
+        self._said = now
+
+    def _say_conflict(self, state: DesiredState, runtime: str, conflict: Conflict) -> None:
+        event = Event(Kind.CONFLICT, f"{runtime}: {conflict.path}: {conflict.reason}", Level.WARNING)
+        stamped = replace(event, generation=state.short_generation, runtime=runtime, path=conflict.path)
+        self.emit(replace(stamped, registry=conflict.registry, reason=conflict.reason, outcome="conflict"))
+
+    def _say_deferred(self, state: DesiredState, runtime: str, deferred: Deferred) -> None:
+        act = type(deferred.act).__name__.lower()
+        sentence = f"{runtime}: {act} pending: {deferred.act.reason}; {deferred.reason}"
+        event = Event(Kind.DEFERRED, sentence, Level.NOTICE, generation=state.short_generation, runtime=runtime)
+        self.emit(replace(event, action=act, reason=deferred.reason))
+
+    def _keep_good(self, state: DesiredState) -> None:
+        if self._good == self._kept:
+            return
+        try:
+            self.host.save_state(LAST_GOOD, self._good)
+        except HostError as error:
+            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, state.short_generation, path=error.path))
+        self._kept = self._good
+
+    # --- what status shows ---------------------------------------------------------------------------------------
+
+    def publish(self) -> None:
+        """Replace status.json if it says something new. A failure is said once and disturbs nothing."""
+        if self.state is None or self.result is None:
+            return
+        self.status = self._status(self.state, self.result)
+        self._change = ""
+        content = status.encode(self.status)
+        if content == self._published:
+            return
+        self._published = content
+        try:
+            self.host.publish(STATUS, content)
+        except HostError as error:
+            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path))
+
+    def _status(self, state: DesiredState, result: CycleResult) -> Status:
+        errors = [error for part in result.runtimes for error in part.errors]
+        seconds = self.host.now().unix_seconds
+        return replace(
+            self.status,
+            outcome=result.outcome.value,
+            generation=state.generation,
+            source=self.config,
+            pid=os.getpid(),
+            converged_at=seconds if self._change else self.status.converged_at,
+            cause=self._change or self.status.cause,
+            runtimes=converge.reports(state, self.host),
+            pending=tuple(status.pending_of(part.runtime, d) for part in result.runtimes for d in part.deferred),
+            conflicts=tuple(conflict for part in result.runtimes for conflict in part.conflicts),
+            problems=_problems(self.rejected),
+            last_error=errors[0] if errors else self.status.last_error,
+            last_error_at=seconds if errors else self.status.last_error_at,
+        )
+
+
+def count_registries(state: DesiredState) -> str:
+    """`1 registry`, `12 registries`."""
+    count = len(state.registries)
+    return f"{count} registry" if count == 1 else f"{count} registries"
+
+
+def _problems(error: HostError | DesiredStateError | None) -> tuple[Problem, ...]:
+    if error is None:
+        return ()
+    return (Problem(1, 1, "(file)", str(error)),) if isinstance(error, HostError) else error.problems
+
+
+def _lines(error: HostError | DesiredStateError, path: str) -> list[str]:
+    if isinstance(error, HostError):
+        return [str(error)]
+    return [f"{path}:{p.line}:{p.column}: {p.key_path}: {p.message}" for p in error.problems]

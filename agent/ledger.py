@@ -1,0 +1,156 @@
+"""The ledger: what we own, what stood there before, and what we must remember about running daemons.
+
+A value with pure changes; the shell stores it as JSON, whole and durably, before the writes that rely on it
+(claims) and after those that end them (releases). Owning is therefore never forgotten by a crash, and releasing
+twice does no harm. Unknown fields are ignored, so that an older agent reads a newer ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+from agent.errors import LedgerError
+from agent.model import Absent, Regular, Setting
+from agent.plan import Claim, KeyOriginal, Memory, Release
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What stood at a path before us; `sha256` finds its bytes among the kept originals ("" : nothing stood there)."""
+
+    sha256: str = ""
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+    @property
+    def existed(self) -> bool:
+        return bool(self.sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One path we own, whole or (where `keys` is not empty) in part."""
+
+    path: str
+    runtime: str
+    original: Original = Original()
+    keys: tuple[KeyOriginal, ...] = ()
+    made_directories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Ledger:
+    """`entries` by path, `memories` by runtime name. `lost` means that no readable ledger was found: then a file that
+    carries our header counts as ours, without a history."""
+
+    entries: Mapping[str, Entry] = field(default_factory=dict)
+    memories: Mapping[str, Memory] = field(default_factory=dict)
+    lost: bool = False
+
+    def owned_by(self, runtime: str) -> tuple[Entry, ...]:
+        """The entries of one runtime, by path."""
+        return tuple(entry for _, entry in sorted(self.entries.items()) if entry.runtime == runtime)
+
+    def memory_of(self, runtime: str) -> Memory:
+        return self.memories.get(runtime, Memory())
+
+    def with_claims(self, runtime: str, claims: Iterable[Claim]) -> Ledger:
+        """Own more. The first original of a path and of a key is kept: what we wrote ourselves is never an original."""
+        entries = dict(self.entries)
+        for claim in claims:
+            entries[claim.path] = _claimed(entries.get(claim.path), runtime, claim)
+        return replace(self, entries=entries, lost=False)
+
+    def with_releases(self, releases: Iterable[Release]) -> Ledger:
+        """Own less; a path goes with its last key."""
+        entries = dict(self.entries)
+        for release in releases:
+            entry = entries.pop(release.path, None)
+            if entry is None or not release.keys:
+                continue
+            kept = tuple(key for key in entry.keys if key.key not in release.keys)
+            if kept:
+                entries[release.path] = replace(entry, keys=kept)
+        return replace(self, entries=entries, lost=False)
+
+    def with_memory(self, runtime: str, memory: Memory) -> Ledger:
+        return replace(self, memories={**self.memories, runtime: memory}, lost=False)
+
+    def encode(self) -> bytes:
+        """The stored form: sorted, one line per entry, so that two equal ledgers are the same bytes."""
+        document = {
+            "format": FORMAT,
+            "entries": [asdict(entry) for _, entry in sorted(self.entries.items())],
+            "memories": {name: asdict(memory) for name, memory in sorted(self.memories.items())},
+        }
+        return json.dumps(document, indent=1, ensure_ascii=True).encode() + b"\n"
+
+
+def decode(data: bytes) -> Ledger:
+    """Read the stored form back. Raises LedgerError if it is not one (the caller keeps a copy and starts anew)."""
+    try:
+        document = json.loads(data)
+        if document["format"] > FORMAT:
+            raise LedgerError(f"the ledger has format {document['format']}, this version reads up to {FORMAT}")
+        return Ledger(
+            entries={raw["path"]: _entry(raw) for raw in document["entries"]},
+            memories={name: _memory(raw) for name, raw in document["memories"].items()},
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        raise LedgerError(f"the ledger is damaged: {type(error).__name__}") from error
+
+
+def original_of(state: Absent | Regular) -> Original:
+    """The ledger's view of what was observed before a claim."""
+    if isinstance(state, Absent):
+        return Original()
+    return Original(hashlib.sha256(state.content).hexdigest(), state.mode, state.uid, state.gid)
+
+
+def _claimed(owned: Entry | None, runtime: str, claim: Claim) -> Entry:
+    if owned is None:
+        return Entry(claim.path, runtime, original_of(claim.original), claim.keys, claim.made_directories)
+    known = {key.key for key in owned.keys}
+    added = tuple(key for key in claim.keys if key.key not in known)
+    directories = tuple(path for path in claim.made_directories if path not in owned.made_directories)
+    return replace(owned, keys=owned.keys + added, made_directories=owned.made_directories + directories)
+
+
+def _entry(raw: dict[str, Any]) -> Entry:
+    original = raw["original"]
+    return Entry(
+        path=_text(raw["path"]),
+        runtime=_text(raw["runtime"]),
+        original=Original(_text(original["sha256"]), int(original["mode"]), int(original["uid"]), int(original["gid"])),
+        keys=tuple(KeyOriginal(_text(key["key"]), key["json"]) for key in raw["keys"]),
+        made_directories=tuple(_text(path) for path in raw["made_directories"]),
+    )
+
+
+def _memory(raw: dict[str, Any]) -> Memory:
+    return Memory(
+        invocation_id=_text(raw["invocation_id"]),
+        loaded=tuple(Setting(_text(item["key"]), _text(item["json"])) for item in raw["loaded"]),
+        reloaded_at=float(raw["reloaded_at"]),
+        failed_reload=_text(raw["failed_reload"]),
+        restarted_at=float(raw["restarted_at"]),
+        file_changed_at=float(raw.get("file_changed_at", 0.0)),
+        trial=_text(raw.get("trial", "")),
+        good=_text(raw.get("good", "")),
+        expects=_text(raw.get("expects", "")),
+        is_restarting=raw.get("is_restarting") is True,
+        bad=_text(raw.get("bad", "")),
+    )
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError("not a string")
+    return value

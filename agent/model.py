@@ -1,0 +1,260 @@
+"""The values that travel: what is wanted (desired state) and what was seen (observed facts).
+
+Plain frozen dataclasses, hashable, comparable, without behaviour that touches the machine. Words: DESIGN 3.2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+DEFAULT_REGISTRY = "_default"
+"""The name under which containerd looks for every registry that has no entry of its own (1.6.17, 1.7.0 and later)."""
+
+DOCKER_HUB = "docker.io"
+"""Docker Hub's name in an image reference; its endpoint is https://registry-1.docker.io."""
+
+
+class Manage(Enum):
+    """Whether a runtime is looked after: if it is installed, always, or never."""
+
+    AUTO = "auto"
+    ALWAYS = "true"
+    NEVER = "false"
+
+
+class OnChange(Enum):
+    """How a change of daemon.json reaches dockerd."""
+
+    AUTO = "auto"
+    RESTART = "restart"
+    RELOAD = "reload"
+
+
+class RestartIf(Enum):
+    """Under which condition dockerd may be restarted."""
+
+    ALWAYS = "always"
+    LIVE_RESTORE = "live-restore"
+    IDLE = "idle"
+
+
+# --- the desired state -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ClientPair:
+    """A client certificate (absolute path, PEM) and its key; `key` is "" when the same file holds both."""
+
+    cert: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """An HTTP header sent to a mirror. `values` may be secret only if they came from `header_file`."""
+
+    name: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class HeaderFile:
+    """An HTTP header whose one value is the stripped content of a file (root-owned, no access for others)."""
+
+    name: str
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mirror:
+    """An endpoint tried before the registry's own. `url` is canonical: lower case, no default port, no trailing slash.
+
+    `dial_timeout` is a Go duration as containerd wants it (`3s`); honoured by containerd 2.0.7 / 2.1 and later.
+    """
+
+    url: str
+    override_path: bool = False
+    capabilities: tuple[str, ...] = ("pull", "resolve")
+    ca: tuple[str, ...] = ()
+    client: tuple[ClientPair, ...] = ()
+    skip_verify: bool = False
+    headers: tuple[Header, ...] = ()
+    header_files: tuple[HeaderFile, ...] = ()
+    dial_timeout: str = "3s"
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """A registry by its canonical name (`docker.io`, `registry.lan:5000`, `_default`) and how it is reached.
+
+    `server` is the registry's own endpoint, canonical, and always present except for `_default` (where "" means each
+    registry's own). `preset` names the preset an entry came from, "" when the operator wrote it.
+    """
+
+    name: str
+    server: str
+    mirrors: tuple[Mirror, ...] = ()
+    fallback: bool = True
+    insecure: bool = False
+    plain_http: bool = False
+    preset: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ContainerdSettings:
+    manage: Manage = Manage.AUTO
+    config: str = "/etc/containerd/config.toml"
+    certs_dir: str = "/etc/containerd/certs.d"
+    may_restart: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """A top-level key of daemon.json and its value as compact JSON text (so that the value is hashable and exact)."""
+
+    key: str
+    json: str
+
+
+@dataclass(frozen=True, slots=True)
+class RestartWindow:
+    """A daily span of local time, in minutes after midnight; `start` > `end` spans midnight."""
+
+    start_minute: int
+    end_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class DockerSettings:
+    manage: Manage = Manage.AUTO
+    daemon_json: str = "/etc/docker/daemon.json"
+    settings: tuple[Setting, ...] = ()
+    on_change: OnChange = OnChange.AUTO
+    restart_if: RestartIf = RestartIf.ALWAYS
+    restart_window: RestartWindow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DesiredState:
+    """One valid desired state. `generation` is the SHA-256 (hex) of the bytes it was read from.
+
+    `source` is the path it was read from (it stands in the header of every file we write). `registries` keeps the
+    order of the text, presets after the operator's own.
+    """
+
+    generation: str
+    source: str = "/etc/mirror-agent.yaml"
+    registries: tuple[Registry, ...] = ()
+    containerd: ContainerdSettings = ContainerdSettings()
+    docker: DockerSettings = DockerSettings()
+
+    @property
+    def short_generation(self) -> str:
+        """The seven characters that people see."""
+        return self.generation[:7]
+
+
+# --- observed facts ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """There is no file at the path (a dangling link is not this: it is Unusable)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Regular:
+    """A regular file, links followed. `mode` holds the permission bits only."""
+
+    content: bytes = field(repr=False)
+    mode: int = 0o644
+    uid: int = 0
+    gid: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Unusable:
+    """Something stands there that must not be overwritten: a directory, FIFO, dangling or escaping link, huge file…"""
+
+    reason: str
+
+
+FileState = Absent | Regular | Unusable
+
+
+class ActiveState(Enum):
+    """systemd's ActiveState, and OFF where units are not under our control (--root, no systemd)."""
+
+    ACTIVE = "active"
+    RELOADING = "reloading"
+    ACTIVATING = "activating"
+    DEACTIVATING = "deactivating"
+    INACTIVE = "inactive"
+    FAILED = "failed"
+    MAINTENANCE = "maintenance"
+    REFRESHING = "refreshing"
+    OFF = "off"
+
+
+@dataclass(frozen=True, slots=True)
+class UnitState:
+    """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running)."""
+
+    active: ActiveState = ActiveState.OFF
+    loaded: bool = False
+    sub_state: str = ""
+    main_pid: int = 0
+    invocation_id: str = ""
+    started_at: float = 0.0
+
+    @property
+    def is_up(self) -> bool:
+        """Up and settled: the only state in which the runtime may be asked or told anything."""
+        return self.active is ActiveState.ACTIVE and self.sub_state == "running" and self.main_pid > 0
+
+
+@dataclass(frozen=True, slots=True)
+class Now:
+    """The wall clock: Unix seconds, and minutes after local midnight (for restart windows)."""
+
+    unix_seconds: float
+    local_minute: int
+
+
+@dataclass(frozen=True, slots=True)
+class CommandResult:
+    """A finished command: exit status, and what it wrote, decoded as UTF-8 with replacement, at most 1 MiB each."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+# --- what status shows ---------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class RegistryReport:
+    """One registry on one runtime: the endpoints in the order they are asked, and a note where that says too little.
+
+    `path` is the file that says so ("" if none); `hosts` ends with the registry's own endpoint unless fallback is off.
+    """
+
+    name: str
+    hosts: tuple[str, ...]
+    path: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeReport:
+    """One runtime as `status` shows it. `live` is None where it cannot be told (not running, units off)."""
+
+    name: str
+    title: str
+    installed: bool
+    version: str
+    live: bool | None
+    sentence: str
+    registries: tuple[RegistryReport, ...] = ()

@@ -1,0 +1,374 @@
+"""The Host of a real machine: files through `agent.files`, units through `agent.systemd`, daemons by socket.
+
+It remembers what it was asked (facts) with a cheap signature of each, for two things: a second look at an unchanged
+file costs one stat, and `unchanged()` tells the loop that nothing it relied on has moved, without opening a file.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+from agent import docker_api, ledger, systemd
+from agent.errors import HostError, LedgerError, LockedError
+from agent.files import FileSystem, Note
+from agent.ledger import Ledger
+from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState
+from agent.plan import RemoveFile, WriteFile
+
+STATE_DIRECTORY = "/var/lib/mirror-agent"
+RUN_DIRECTORY = "/run/mirror-agent"
+
+_RACY_NS = 50_000_000
+"""A file changed this shortly before we read it may change again within one tick of its timestamps: such a reading is
+used once and not trusted as "unchanged" later (the rule git uses for its index)."""
+
+_BATCH = 512
+"""Files written between two signs of life; a first apply of thousands of registries takes longer than a watchdog."""
+
+_COMMANDS_KEPT = 32
+"""How many results of commands are remembered; what a command was told on stdin tells it from others."""
+
+Signature = tuple[int, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where this machine is and where we may write. All paths as an operator writes them, below `root`."""
+
+    root: str = "/"
+    state_directory: str = STATE_DIRECTORY
+    run_directory: str = RUN_DIRECTORY
+    writable: tuple[str, ...] = ("/etc/containerd", "/etc/docker")
+
+    @property
+    def has_units(self) -> bool:
+        """Units are ours to control only on the running system itself."""
+        return self.root == "/" and systemd.available()
+
+
+@dataclass(frozen=True, slots=True)
+class _Fact:
+    """A signature, and whether an equal one later proves that nothing changed."""
+
+    signature: Signature
+    trusted: bool
+
+
+class RealHost:
+    """Implements agent.host.Host. One thread at a time; `on_pause` is called while it waits (watchdog keep-alive)."""
+
+    def __init__(
+        self,
+        places: Places,
+        on_pause: Callable[[], None] = lambda: None,
+        note: Note = lambda _path, _sentence: None,
+    ) -> None:
+        self._places = places
+        self._on_pause = on_pause
+        self._note_about = note
+        self._files = FileSystem(places.root, allowed=(*places.writable, places.state_directory, places.run_directory))
+        self._units_on = places.has_units
+        self._facts: dict[str, _Fact] = {}
+        self._readings: dict[str, tuple[Signature, FileState]] = {}
+        self._listed: set[str] = set()
+        self._directories: frozenset[str] | None = None
+        self._units: dict[str, tuple[str, UnitState]] = {}
+        self._answers: dict[tuple[str, str], bytes | None] = {}
+        self._commands: dict[tuple[tuple[str, ...], bytes], tuple[tuple[Signature, ...], CommandResult | None]] = {}
+        self._ledger: Ledger | None = None
+
+    def allow(self, directories: Iterable[str]) -> None:
+        """Let files be written below these directories too (where the desired state says), and below those in which
+        the ledger says that we own something. The service manager's own limits still hold."""
+        wanted = {*self._places.writable, *directories}
+        for entry in self.ledger().entries.values():
+            wanted |= {os.path.dirname(entry.path), *entry.made_directories}
+        own = (self._places.state_directory, self._places.run_directory)
+        self._files = FileSystem(self._places.root, allowed=(*_outermost(wanted), *own), note=self._note_about)
+
+    def sweep(self) -> None:
+        """Remove what a crash left of our own writes; to be called once, by who holds the lock."""
+        own = self._places.state_directory
+        owned = {os.path.dirname(path) for path in self.ledger().entries}
+        for directory in sorted({own, f"{own}/originals", self._places.run_directory, *owned}):
+            with suppress(HostError):
+                self._files.sweep(directory)
+
+    # --- looking -------------------------------------------------------------------------------------------------
+
+    def read(self, path: str) -> FileState:
+        signature = self._note(path)
+        known = self._readings.get(path)
+        if signature is not None and known is not None and known[0] == signature and self._facts[path].trusted:
+            return known[1]
+        state = self._files.read(path)
+        if signature is None and not isinstance(state, Absent):
+            self._facts[path] = _Fact(None, trusted=False)  # a dangling link has no signature, nor has what follows it
+        self._readings[path] = (signature, state)
+        return state
+
+    def list_directory(self, path: str) -> tuple[str, ...] | None:
+        self._note(path)
+        self._listed.add(path)
+        return self._files.list_directory(path)
+
+    def exists(self, path: str) -> bool:
+        return self._note(path) is not None
+
+    def modified_at(self, path: str) -> float | None:
+        signature = self._files.signature(path)
+        self._note(path)
+        return None if signature is None else max(signature[3:5]) / 1e9
+
+    def written_at(self, path: str) -> float | None:
+        signature = self._note(path)
+        return None if signature is None else signature[3] / 1e9
+
+    def original(self, sha256: str) -> bytes | None:
+        state = self._files.read(self._original_path(sha256))
+        if not isinstance(state, Regular) or hashlib.sha256(state.content).hexdigest() != sha256:
+            return None
+        return state.content
+
+    def ledger(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = self._load_ledger()
+        return self._ledger
+
+    def unit(self, name: str) -> UnitState:
+        if not self._units_on:
+            return UnitState()
+        invocation = systemd.invocation_id(name)
+        known = self._units.get(name)
+        if known is None or known[0] != invocation:
+            self._answers.clear()
+            known = (invocation, systemd.unit_state(name))
+            self._units[name] = known
+        return known[1]
+
+    def query(self, socket: str, target: str) -> bytes | None:
+        if not self._units_on:
+            return None
+        key = (socket, target)
+        if key not in self._answers:
+            self._answers[key] = docker_api.get(socket, target)
+        return self._answers[key]
+
+    def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
+        if not self._units_on:
+            return None
+        key = (tuple(argv), hashlib.sha256(stdin).digest())
+        signatures = tuple(self._note(word) for word in argv if word.startswith("/"))
+        known = self._commands.pop(key, None)
+        if known is None or known[0] != signatures:
+            known = (signatures, systemd.run(key[0], stdin=stdin))
+        self._commands[key] = known
+        while len(self._commands) > _COMMANDS_KEPT:
+            del self._commands[next(iter(self._commands))]
+        return known[1]
+
+    def arguments(self, pid: int) -> tuple[str, ...]:
+        if not self._units_on:
+            return ()
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read(1 << 20).split(b"\0")
+        except OSError:
+            return ()
+        return tuple(os.fsdecode(word) for word in words[:-1])
+
+    def now(self) -> Now:
+        seconds = time.time()
+        local = datetime.fromtimestamp(seconds)
+        return Now(seconds, local.hour * 60 + local.minute)
+
+    # --- touching ------------------------------------------------------------------------------------------------
+
+    def write_files(self, actions: Sequence[WriteFile]) -> tuple[HostError | None, ...]:
+        results: list[HostError | None] = []
+        for start in range(0, len(actions), _BATCH):
+            batch = actions[start : start + _BATCH]
+            try:
+                self._on_pause()
+                results += self._files.write_files(batch)
+            except HostError as error:
+                results += [error] * len(batch)
+        return tuple(results)
+
+    def remove_file(self, action: RemoveFile) -> None:
+        self._files.remove_file(action)
+
+    def make_directory(self, path: str, mode: int) -> None:
+        self._files.make_directory(path, mode)
+
+    def remove_directory(self, path: str) -> None:
+        self._files.remove_directory(path)
+
+    def keep_original(self, content: bytes) -> str:
+        digest = hashlib.sha256(content).hexdigest()
+        self._make_state_directories()
+        if self.original(digest) is None:
+            self._files.replace_file(self._original_path(digest), content, 0o600, durable=True)
+        return digest
+
+    def save_ledger(self, ledger: Ledger) -> None:
+        self._make_state_directories()
+        self._files.replace_file(self._ledger_path, ledger.encode(), 0o600, durable=True)
+        self._ledger = ledger
+
+    def save_state(self, name: str, content: bytes) -> None:
+        """Keep a small file of our own in the state directory, durably, readable by root only."""
+        self._make_state_directories()
+        self._files.replace_file(f"{self._places.state_directory}/{name}", content, 0o600, durable=True)
+
+    def read_state(self, name: str) -> bytes | None:
+        """What `save_state` kept; None if there is nothing readable."""
+        state = self._files.read(f"{self._places.state_directory}/{name}")
+        return state.content if isinstance(state, Regular) else None
+
+    def publish(self, name: str, content: bytes) -> None:
+        """Replace a file in the run directory that everybody may read; gone at the next boot, so not flushed."""
+        self._make_directories(self._places.run_directory, 0o755)
+        self._files.replace_file(f"{self._places.run_directory}/{name}", content, 0o644, durable=False)
+
+    def reload_unit(self, unit: str) -> None:
+        systemd.send_hup(unit)
+        self.refresh()
+
+    def restart_unit(self, unit: str, deadline_seconds: float) -> None:
+        systemd.restart(unit, deadline_seconds, self.pause)
+        self.refresh()
+
+    def recover_unit(self, unit: str, deadline_seconds: float) -> None:
+        systemd.recover(unit, deadline_seconds, self.pause)
+        self.refresh()
+
+    def refresh(self) -> None:
+        self._units.clear()
+        self._answers.clear()
+
+    def pause(self, seconds: float) -> None:
+        self._on_pause()
+        time.sleep(seconds)
+
+    # --- what the loop needs -------------------------------------------------------------------------------------
+
+    def begin(self) -> None:
+        """Start collecting the facts that the coming cycle relies on."""
+        self._facts.clear()
+        self._listed.clear()
+        self._directories = None
+
+    def unchanged(self) -> bool:
+        """Whether every fact of the last cycle still holds, by stat and readlink alone."""
+        files = all(f.trusted and self._files.signature(path) == f.signature for path, f in self._facts.items())
+        return files and all(systemd.invocation_id(name) == known[0] for name, known in self._units.items())
+
+    def identity(self, path: str) -> tuple[int, ...]:
+        """Which directory stands at a path: device and inode, () if there is none."""
+        signature = self._files.signature(path)
+        return () if signature is None else signature[:2]
+
+    def directories(self) -> frozenset[str]:
+        """The real directories in which a change would matter, for the watcher: those of every file looked at, links
+        followed, and those listed. Worked out once a cycle: what moves a link moves a fact too."""
+        if self._directories is None:
+            self._directories = self._find_directories()
+        return self._directories
+
+    def _find_directories(self) -> frozenset[str]:
+        found = set()
+        for path in self._readings.keys() & self._facts.keys():
+            outside = self._outside(path)
+            found |= {os.path.dirname(outside), os.path.dirname(os.path.realpath(outside))}
+        for path in self._listed:
+            found |= {self._outside(path), os.path.realpath(self._outside(path))}
+        return frozenset(found)
+
+    # --- inside --------------------------------------------------------------------------------------------------
+
+    @property
+    def _ledger_path(self) -> str:
+        return f"{self._places.state_directory}/ledger.json"
+
+    def _original_path(self, sha256: str) -> str:
+        return f"{self._places.state_directory}/originals/{sha256}"
+
+    def _outside(self, path: str) -> str:
+        return path if self._places.root == "/" else self._places.root + path
+
+    def _note(self, path: str) -> Signature:
+        signature = self._files.signature(path)
+        if path not in self._facts or self._facts[path].signature != signature:
+            self._facts[path] = _Fact(signature, _is_settled(signature))
+        return signature
+
+    def _load_ledger(self) -> Ledger:
+        state = self._files.read(self._ledger_path)
+        if isinstance(state, Absent):
+            return Ledger(lost=True)
+        if not isinstance(state, Regular):
+            raise HostError(self._ledger_path, state.reason)
+        try:
+            return ledger.decode(state.content)
+        except LedgerError:
+            digest = hashlib.sha256(state.content).hexdigest()[:12]
+            self.save_state(f"ledger.damaged-{digest}", state.content)
+            return Ledger(lost=True)
+
+    def _make_state_directories(self) -> None:
+        self._make_directories(self._places.state_directory, 0o700)
+        self._files.make_directory(f"{self._places.state_directory}/originals", 0o700)
+
+    def _make_directories(self, path: str, mode: int) -> None:
+        """Below a root other than / the parents may be missing too."""
+        os.makedirs(os.path.dirname(self._outside(path)), exist_ok=True)
+        self._files.make_directory(path, mode)
+
+
+def _outermost(directories: Iterable[str]) -> list[str]:
+    """Those that do not lie below another one of them."""
+    kept: list[str] = []
+    for path in sorted(directories):
+        if not any(path == above or path.startswith(above.rstrip("/") + "/") for above in kept[-1:]):
+            kept.append(path)
+    return kept
+
+
+def _is_settled(signature: Signature) -> bool:
+    if signature is None:
+        return True
+    _, _, _, modified_ns, changed_ns, *_ = signature
+    return time.time_ns() - max(modified_ns, changed_ns) > _RACY_NS
+
+
+@contextmanager
+def locked(places: Places, purpose: str) -> Iterator[None]:
+    """Be the only mirror-agent that works on this root. Raises LockedError that says who is."""
+    directory = places.run_directory if places.root == "/" else places.root + places.run_directory
+    os.makedirs(directory, mode=0o755, exist_ok=True)
+    path = f"{directory}/lock"
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        _take(descriptor, path)
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, f"mirror-agent {purpose} (pid {os.getpid()})\n".encode(), 0)
+        yield
+        os.ftruncate(descriptor, 0)
+    finally:
+        os.close(descriptor)
+
+
+def _take(descriptor: int, path: str) -> None:
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another mirror-agent"
+        raise LockedError(f"{holder} holds {path}") from None

@@ -1,0 +1,100 @@
+"""What a cycle came to: values that the loop, the journal and `status` share."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from agent.plan import Act, Conflict, Deferred
+
+
+class Outcome(Enum):
+    """How one runtime's cycle ended, best first. DEGRADED: it did not fail, and yet the second plan is not empty."""
+
+    UNCHANGED = "unchanged"
+    CHANGED = "changed"
+    CONFLICT = "conflict"
+    DEGRADED = "degraded"
+    FAILED = "failed"
+
+
+_SEVERITY = list(Outcome)
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """What was done, counted; `seconds` of wall time."""
+
+    written: int = 0
+    removed: int = 0
+    reloads: int = 0
+    restarts: int = 0
+    seconds: float = 0.0
+
+    def __add__(self, other: Tally) -> Tally:
+        return Tally(
+            self.written + other.written,
+            self.removed + other.removed,
+            self.reloads + other.reloads,
+            self.restarts + other.restarts,
+            self.seconds + other.seconds,
+        )
+
+    @property
+    def is_empty(self) -> bool:
+        return not (self.written or self.removed or self.reloads or self.restarts)
+
+    def __str__(self) -> str:
+        """`2 files written, 1 reload, 0 restarts`, as the journal's last line of a cycle says it."""
+        parts = [_count(self.written, "file") + " written"]
+        if self.removed:
+            parts.append(_count(self.removed, "file") + " removed")
+        return ", ".join([*parts, _count(self.reloads, "reload"), _count(self.restarts, "restart")])
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+@dataclass(frozen=True, slots=True)
+class RuntimeResult:
+    """One runtime's part of a cycle. `pending_acts` are wanted and were not allowed yet (settle time, READY first);
+    `deferred` are wanted and postponed by policy."""
+
+    runtime: str
+    outcome: Outcome
+    tally: Tally = Tally()
+    pending_acts: tuple[Act, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    deferred: tuple[Deferred, ...] = ()
+    errors: tuple[str, ...] = ()
+    stale_namespace: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CycleResult:
+    """A whole cycle; `seconds` is wall time."""
+
+    generation: str
+    runtimes: tuple[RuntimeResult, ...]
+    seconds: float
+
+    @property
+    def outcome(self) -> Outcome:
+        """The worst of the runtimes' outcomes."""
+        return max((result.outcome for result in self.runtimes), key=_SEVERITY.index, default=Outcome.UNCHANGED)
+
+    @property
+    def tally(self) -> Tally:
+        """What all runtimes did, and how long the cycle took."""
+        return sum((result.tally for result in self.runtimes), Tally(seconds=self.seconds))
+
+    @property
+    def acts_are_pending(self) -> bool:
+        return any(result.pending_acts for result in self.runtimes)
+
+    @property
+    def retry_after_seconds(self) -> float | None:
+        """When the earliest deferred act may be tried again; None if no time changes anything."""
+        waits = [d.retry_after_seconds for r in self.runtimes for d in r.deferred if d.retry_after_seconds is not None]
+        return min(waits, default=None)

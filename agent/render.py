@@ -1,0 +1,150 @@
+"""From values to the text of managed files, so that every reader of the file reads the same.
+
+hosts.toml is read by containerd 1.5 to 2.3 through three TOML libraries and several rules of their own; what is
+written here is what all of them read alike (containerd remotes/docker/config/hosts.go @ v1.5 … v1.7,
+core/remotes/docker/config/hosts.go @ v2.0 … v2.3): ASCII header line, root keys before tables, one real
+`[host."URL"]` table per endpoint with its header table right below it, always a `[host]` table (a file without one is
+an error up to 1.7.31), and capabilities always spelt out for a mirror (left out they would include push).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import tomlkit
+from tomlkit.items import Array, Table
+
+from agent.model import ClientPair, Header
+
+HEADER_START = "# Managed by mirror-agent "
+"""How the first line of every hosts.toml of ours begins, in every version of the agent."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One endpoint as hosts.toml says it. `url` is "" for a server that is left out; empty fields are not written."""
+
+    url: str
+    capabilities: tuple[str, ...] = ()
+    skip_verify: bool = False
+    ca: tuple[str, ...] = ()
+    client: tuple[ClientPair, ...] = ()
+    override_path: bool = False
+    dial_timeout: str = ""
+    headers: tuple[Header, ...] = field(default=(), repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class HostsToml:
+    """What one hosts.toml means: `hosts` are asked in order, then `server`."""
+
+    server: Endpoint
+    hosts: tuple[Endpoint, ...] = ()
+
+
+def header_line(source: str) -> str:
+    """Who manages the file and from where; constant, and one line of ASCII whatever the path holds."""
+    path = source.encode("unicode_escape").decode("ascii")
+    return f"{HEADER_START}from {path}: edit that file, changes made here are undone."
+
+
+def is_ours(content: bytes) -> bool:
+    """Whether the content carries our header."""
+    return content.startswith(HEADER_START.encode())
+
+
+def is_debris(content: bytes) -> bool:
+    """Whether the content is nothing but what is left of our header: an empty or cut file."""
+    return len(content) < len(HEADER_START) and HEADER_START.encode().startswith(content)
+
+
+def hosts_toml(meaning: HostsToml, source: str) -> bytes:
+    """The text of a hosts.toml. Raises ValueError if two hosts have the same URL (containerd rejects such a file)."""
+    urls = [host.url for host in meaning.hosts]
+    if len(set(urls)) != len(urls):
+        raise ValueError("two hosts with the same URL")
+    document = tomlkit.document()
+    document.add(tomlkit.comment(header_line(source).removeprefix("# ")))
+    document.add(tomlkit.nl())
+    if meaning.server.url:
+        document.add("server", tomlkit.string(meaning.server.url))
+    _fill(document, meaning.server)
+    document.add("host", _host_table(meaning.hosts))
+    return tomlkit.dumps(document).encode()
+
+
+def _host_table(hosts: tuple[Endpoint, ...]) -> Table:
+    table = tomlkit.table(is_super_table=bool(hosts))
+    for host in hosts:
+        table.add(host.url, _fill(tomlkit.table(), host))
+    return table
+
+
+TableT = TypeVar("TableT", Table, tomlkit.TOMLDocument)
+
+
+def _fill(table: TableT, endpoint: Endpoint) -> TableT:
+    for key, value in _keys(endpoint):
+        table.add(key, value)
+    if endpoint.headers:
+        table.add("header", _header_table(endpoint.headers))
+    return table
+
+
+def _keys(endpoint: Endpoint) -> Iterable[tuple[str, Any]]:
+    if endpoint.capabilities:
+        yield "capabilities", _array(endpoint.capabilities)
+    if endpoint.skip_verify:
+        yield "skip_verify", True
+    if endpoint.ca:
+        yield "ca", _array(endpoint.ca)
+    if endpoint.client:
+        yield "client", _array(_array(_pair(pair)) for pair in endpoint.client)
+    if endpoint.override_path:
+        yield "override_path", True
+    if endpoint.dial_timeout:
+        yield "dial_timeout", tomlkit.string(endpoint.dial_timeout)
+
+
+def _pair(pair: ClientPair) -> tuple[str, str]:
+    """Certificate and key. One file with both is named twice: containerd makes an empty name absolute, which is then
+    the directory of hosts.toml, and fails every pull."""
+    return pair.cert, pair.key or pair.cert
+
+
+def _header_table(headers: tuple[Header, ...]) -> Table:
+    values: dict[str, list[str]] = {}
+    for header in headers:
+        values.setdefault(header.name, []).extend(header.values)
+    table = tomlkit.table()
+    for name, texts in values.items():
+        table.add(name, _array(texts))
+    return table
+
+
+def _array(items: Iterable[str | Array]) -> Array:
+    array = tomlkit.array()
+    array.extend(items)
+    return array
+
+
+KeyT = TypeVar("KeyT", bound=Hashable)
+ValueT = TypeVar("ValueT")
+
+
+class Memo(Generic[KeyT, ValueT]):
+    """Remembers one round of results: what was asked for in the last round is not made again, what was not is
+    forgotten. Rendering is by far the dearest step of a plan, and most edits touch one registry among many."""
+
+    def __init__(self, make: Callable[[KeyT], ValueT]) -> None:
+        self._make = make
+        self._known: Mapping[KeyT, ValueT] = {}
+
+    def round(self, keys: Iterable[KeyT]) -> tuple[ValueT, ...]:
+        """The value of each key, in their order."""
+        known = self._known
+        pairs = [(key, known[key] if key in known else self._make(key)) for key in keys]
+        self._known = dict(pairs)
+        return tuple(value for _, value in pairs)

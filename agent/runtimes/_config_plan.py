@@ -1,0 +1,273 @@
+"""From config.toml as it stands to one that makes containerd read certs.d, and back: claims, the edit, the one restart.
+
+_config_decide says what the file becomes, _trial what becomes of the daemon; this is what ties them to the ledger.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field, replace
+
+from agent.model import ActiveState, DesiredState, Regular, Setting, Unusable
+from agent.plan import (
+    Act,
+    Claim,
+    Conflict,
+    Deferred,
+    FileAction,
+    KeyOriginal,
+    MakeDirectory,
+    Memory,
+    Release,
+    RemoveDirectory,
+    RemoveFile,
+    WriteFile,
+)
+from agent.runtimes._config_decide import Edit, decide
+from agent.runtimes._config_edit import KEY, NotEditableError, created, location_of, value_of, with_path, without_path
+from agent.runtimes._config_file import ConfigFile, OwnedFile
+from agent.runtimes._config_toml import locations, read_config, shape
+from agent.runtimes._containerd_config import ABSENT, LOADED_CONTENT, LOADED_PATH, UNIT, uses
+from agent.runtimes._hosts_file import Part
+from agent.runtimes._trial import Bench, attempt, next_act, recall, setback
+
+_RESTART_REASON = "only a start reads config.toml; containers keep running"
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigPlan:
+    """The part of a Plan that is about config.toml and the running containerd."""
+
+    part: Part = Part()  # noqa: RUF009 -- frozen
+    acts: tuple[Act, ...] = ()
+    deferred: tuple[Deferred, ...] = ()
+    remember: Memory | None = None
+    keeps: tuple[bytes, ...] = field(default=(), repr=False)
+
+
+def plan_config(look: ConfigFile, desired: DesiredState, *, wanted: bool) -> ConfigPlan:
+    """`wanted`: at least one hosts.toml is to be read."""
+    bench = recall(_bench(look, desired))
+    if reason := setback(bench):
+        return _go_back(look, bench, reason, desired)
+    others = [_given_back(each, f"containerd.config is {look.path} now") for each in look.others]
+    if not wanted:
+        return _joined(_end(look, bench), others)
+    verdict = decide(look, desired)
+    if isinstance(verdict, Edit):
+        content = hashlib.sha256(verdict.content).hexdigest()
+        if bench.memory.bad != attempt(content, desired.generation):
+            return _joined(_begin(look, bench, verdict), others)
+        verdict = (
+            "containerd does not come up with config_path set here, so it is as it was: see journalctl -u containerd; "
+            "it is tried again after an edit of this file or of the desired state"
+        )
+    conflicts = (Conflict(look.path, verdict),) if isinstance(verdict, str) else ()
+    plan = _follow(_adopted(look, bench, desired.containerd.certs_dir) if verdict is None else bench)
+    return _joined(replace(plan, part=Part(conflicts=conflicts)), others)
+
+
+# --- what is known ---------------------------------------------------------------------------------------------------
+
+
+def _bench(look: ConfigFile, desired: DesiredState) -> Bench:
+    config = look.effective()
+    return Bench(
+        name=UNIT,
+        unit=look.daemon.unit,
+        memory=look.daemon.memory,
+        now=look.now,
+        digest=look.digest,
+        written_at=look.daemon.config_written_at,
+        content_key=LOADED_CONTENT,
+        facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")),),
+        rejected=_rejected(look),
+        broken="its CRI plugin does not start with this (ctr plugins ls)" if look.cri_fails else "",
+        may_restart=desired.containerd.may_restart,
+    )
+
+
+def _rejected(look: ConfigFile) -> str:
+    """What containerd itself says about a content that it has not read yet."""
+    dump, expects = look.daemon.dump, look.daemon.memory.expects
+    if dump is None:
+        return ""
+    if dump.returncode != 0:
+        return "it rejects this (containerd config dump)"
+    if expects and shape(dump.stdout) != expects:
+        return "by its own account this changes more than config_path (containerd config dump)"
+    if expects and not read_config(dump.stdout, look.daemon.version).config_path:
+        return "it does not see config_path in this (containerd config dump)"
+    return ""
+
+
+def _expects(look: ConfigFile) -> str:
+    dump = look.daemon.dump
+    return shape(dump.stdout) if dump is not None and dump.returncode == 0 else ""
+
+
+# --- there ----------------------------------------------------------------------------------------------------------
+
+
+def _begin(look: ConfigFile, bench: Bench, edit: Edit) -> ConfigPlan:
+    """Claim the key, remember the trial, write, and say which act will follow."""
+    digest = hashlib.sha256(edit.content).hexdigest()
+    memory = replace(bench.memory, trial=digest, good=look.digest, expects=_expects(look), bad="")
+    mode = look.state.mode if isinstance(look.state, Regular) else 0o644
+    makes = tuple(MakeDirectory(each, f"{look.path} is to stand in it") for each in look.missing)
+    part = Part((*makes, WriteFile(look.path, edit.content, edit.reason, look.state, mode)), _claims(look, edit))
+    follow = _follow(replace(bench, memory=memory, digest=digest))
+    return replace(follow, part=part, remember=memory, keeps=_kept(look))
+
+
+def _claims(look: ConfigFile, edit: Edit) -> tuple[Claim, ...]:
+    if look.owned is not None or isinstance(look.state, Unusable):
+        return ()
+    before = value_of(look.state.content, edit.location) if isinstance(look.state, Regular) else None
+    return (Claim(look.path, look.state, (KeyOriginal(KEY, before),), look.missing),)
+
+
+def _kept(look: ConfigFile) -> tuple[bytes, ...]:
+    return (look.state.content,) if isinstance(look.state, Regular) else ()
+
+
+def _follow(bench: Bench) -> ConfigPlan:
+    act = next_act(bench, _RESTART_REASON)
+    remember = bench.memory if _is_worth_remembering(bench) else None
+    if isinstance(act, Deferred):
+        return ConfigPlan(deferred=(act,), remember=remember)
+    return ConfigPlan(acts=(act,) if act is not None else (), remember=remember)
+
+
+def _is_worth_remembering(bench: Bench) -> bool:
+    return bench.memory != Memory() and bench.unit.active is not ActiveState.OFF
+
+
+def _adopted(look: ConfigFile, bench: Bench, certs_dir: str) -> Bench:
+    """Our key stands in a file that somebody has changed since, and the running containerd has not read it: what stands
+    there now is on trial."""
+    config, memory = look.effective(), bench.memory
+    facts = {setting.key: setting.json for setting in memory.loaded}
+    has_it = certs_dir in str(json.loads(facts.get(LOADED_PATH, '""')))
+    is_known = bench.loaded == look.digest or has_it or memory.trial == look.digest
+    if look.owned is None or config is None or not bench.unit.is_up or is_known:
+        return bench
+    if not uses(look.daemon, config, certs_dir):
+        return bench
+    good = memory.good or look.owned.entry.original.sha256 or ABSENT
+    return replace(bench, memory=replace(memory, trial=look.digest, good=good, expects=""))
+
+
+# --- back ------------------------------------------------------------------------------------------------------------
+
+
+def _go_back(look: ConfigFile, bench: Bench, setback_reason: str, desired: DesiredState) -> ConfigPlan:
+    """What stood there before the trial comes back; the trial is remembered as bad, and its bytes are kept."""
+    memory, state = bench.memory, look.state
+    memory = replace(memory, bad=attempt(memory.trial, desired.generation))
+    reason = f"containerd: {setback_reason}, so what stood there before is put back"
+    if memory.good == ABSENT:
+        return ConfigPlan(Part((RemoveFile(look.path, reason, state),)), remember=memory)
+    if look.good is None:
+        text = f"containerd: {setback_reason}, and what stood there before is lost: mend it by hand"
+        return ConfigPlan(Part(conflicts=(Conflict(look.path, text),)), remember=memory)
+    mode = state.mode if isinstance(state, Regular) else 0o644
+    write = WriteFile(look.path, look.good, reason, state, mode, verbatim=True)
+    return ConfigPlan(Part((write,)), remember=memory, keeps=_kept(look))
+
+
+def _end(look: ConfigFile, bench: Bench) -> ConfigPlan:
+    """config_path is not wanted any more: give it back if it is ours, and let the running containerd know."""
+    if look.owned is None:
+        return _follow(bench)
+    part = _given_back(look.owned, "no registry needs it any more")
+    write = next((each for each in part.actions if isinstance(each, WriteFile | RemoveFile)), None)
+    if write is None:
+        return replace(_follow(bench), part=part)
+    content = write.content if isinstance(write, WriteFile) else None
+    digest = hashlib.sha256(content).hexdigest() if content is not None else ABSENT
+    memory = replace(bench.memory, trial="", good="", expects="", bad="")
+    if bench.unit.is_up:
+        memory = replace(memory, trial=digest, good=look.digest)
+    after = replace(bench, memory=memory, digest=digest)
+    return replace(_follow(after), part=part, remember=memory, keeps=_kept(look))
+
+
+def _given_back(owned: OwnedFile, reason: str) -> Part:
+    """The file as it was before us if nobody else has changed it, else without our key alone."""
+    entry, state = owned.entry, owned.state
+    release = (Release(entry.path),)
+    if not isinstance(state, Regular):
+        return Part(_unmade(owned), releases=release)
+    if not entry.original.existed and _is_only_ours(state.content):
+        return Part((RemoveFile(entry.path, f"{reason}; it did not exist before", state), *_unmade(owned)), (), release)
+    try:
+        content = _without_our_key(owned, state.content)
+    except NotEditableError as error:
+        text = f"{error}, so config_path cannot be given back: mend it, or take config_path out by hand"
+        return Part(conflicts=(Conflict(entry.path, text),))
+    if content == state.content:
+        return Part(releases=release)
+    is_original = content == owned.original
+    said = f"{reason}; the file is as it was" if is_original else f"{reason}; config_path is as it was"
+    actions: tuple[FileAction, ...] = (
+        WriteFile(
+            entry.path,
+            content,
+            said,
+            state,
+            entry.original.mode if is_original else state.mode,
+            (entry.original.uid, entry.original.gid) if is_original else None,
+            verbatim=is_original,
+        ),
+    )
+    return Part(actions, releases=release)
+
+
+def _without_our_key(owned: OwnedFile, content: bytes) -> bytes:
+    tables = locations(read_config(_text(content), None).file_version, None)
+    location = location_of(content, tables)
+    value = value_of(content, location)
+    if value is None:
+        return content
+    if owned.original is not None and with_path(owned.original, location, str(json.loads(value))) == content:
+        return owned.original
+    before = next((key.json for key in owned.entry.keys if key.key == KEY), None)
+    return content if before == value else without_path(content, location, before)
+
+
+def _text(content: bytes) -> str:
+    try:
+        text = content.decode()
+        read_config(text, None)
+    except (ValueError, RecursionError) as error:
+        raise NotEditableError("is no valid TOML") from error
+    return text
+
+
+def _is_only_ours(content: bytes) -> bool:
+    location = locations(2, None)[0]
+    try:
+        value = value_of(content, location)
+    except NotEditableError:
+        return content == b""
+    return value is not None and content == created(location, str(json.loads(value)))
+
+
+def _unmade(owned: OwnedFile) -> tuple[RemoveDirectory, ...]:
+    made = reversed(owned.entry.made_directories)
+    return tuple(RemoveDirectory(each, "it was made for config.toml, which is gone") for each in made)
+
+
+def _joined(plan: ConfigPlan, others: list[Part]) -> ConfigPlan:
+    parts = (plan.part, *others)
+    return replace(
+        plan,
+        part=Part(
+            actions=tuple(action for part in parts for action in part.actions),
+            claims=tuple(claim for part in parts for claim in part.claims),
+            releases=tuple(release for part in parts for release in part.releases),
+            conflicts=tuple(conflict for part in parts for conflict in part.conflicts),
+        ),
+    )

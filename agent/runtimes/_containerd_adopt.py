@@ -1,0 +1,189 @@
+"""containerd's part of `import`: hosts.toml trees, the old tables of config.toml, registries.yaml of k3s and RKE2."""
+
+from __future__ import annotations
+
+import posixpath
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+from agent.desired.names import canonical_registry
+from agent.found import Found, FoundRegistry
+from agent.host import HostReader
+from agent.model import DEFAULT_REGISTRY, Absent, ContainerdSettings, DesiredState, Regular
+from agent.render import is_ours
+from agent.runtimes._certs_dir import (
+    CertsDir,
+    Directory,
+    Place,
+    choose,
+    is_registry_name,
+    look_at_root,
+    look_for,
+    registry_of,
+    trust_of,
+)
+from agent.runtimes._containerd_config import Daemon, look_at_daemon
+from agent.runtimes._hosts_adopt import Origin, adopt
+from agent.runtimes._hosts_reading import read
+from agent.runtimes._legacy_adopt import Legacy, read_tables
+
+NAME = "containerd"
+_PLUGINS = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "cri")
+_RANCHER = ("/etc/rancher/k3s/registries.yaml", "/etc/rancher/rke2/registries.yaml")
+
+
+@dataclass
+class _Findings:
+    """What is found while looking; in the order of looking."""
+
+    registries: list[FoundRegistry] = field(default_factory=list)
+    remarks: list[str] = field(default_factory=list)
+
+    def take(self, legacy: Legacy) -> None:
+        """Those of the tables that nothing before has named."""
+        self.remarks += legacy.remarks
+        known = {each.entry.name for each in self.registries}
+        self.registries += [each for each in legacy.registries if each.entry.name not in known]
+
+
+def find(host: HostReader, desired: DesiredState) -> Found:
+    """The registries that this node's containerd reaches in another way than the built-in one."""
+    daemon = look_at_daemon(host, desired)
+    registry = registry_table(daemon)
+    config_path = registry.get("config_path")
+    certs_dir = _certs_dir(config_path if isinstance(config_path, str) else "", desired.containerd.certs_dir)
+    found = _Findings()
+    legacy = read_tables(registry, daemon.config_path)
+    if not config_path:
+        found.take(legacy)
+    _look_through(host, look_at_root(host, certs_dir), found, is_used=bool(config_path) or not legacy.registries)
+    if config_path and legacy.registries:
+        found.remarks.append(f"{daemon.config_path}: mirrors beside config_path keep containerd's CRI from starting")
+    for path in _RANCHER:
+        found.take(_read_rancher(host, path))
+    return Found(
+        NAME,
+        daemon.is_installed,
+        manage=True if found.registries else None,
+        registries=tuple(found.registries),
+        paths=tuple(_paths(daemon, certs_dir)),
+        remarks=tuple(found.remarks),
+    )
+
+
+def _paths(daemon: Daemon, certs_dir: str) -> Iterator[tuple[str, str]]:
+    usual = ContainerdSettings()
+    if daemon.config_path != usual.config:
+        yield "config", daemon.config_path
+    if certs_dir != usual.certs_dir:
+        yield "certs_dir", certs_dir
+
+
+def registry_table(daemon: Daemon) -> dict[str, Any]:
+    """The CRI's `registry` table, as the daemon merges it where it was asked for that."""
+    text = daemon.config.content if isinstance(daemon.config, Regular) else b""
+    if daemon.dump is not None and daemon.dump.returncode == 0:
+        text = daemon.dump.stdout.encode()
+    try:
+        plugins = tomllib.loads(text.decode()).get("plugins", {})
+    except ValueError:
+        return {}
+    for name in _PLUGINS:
+        table = plugins.get(name) if isinstance(plugins, dict) else None
+        if isinstance(table, dict) and isinstance(table.get("registry"), dict):
+            return dict(table["registry"])
+    return {}
+
+
+def _certs_dir(config_path: str, usual: str) -> str:
+    """The first directory that containerd is told to read."""
+    first = posixpath.normpath(config_path.partition(":")[0]) if config_path.startswith("/") else ""
+    return first or usual
+
+
+# --- certs.d ---------------------------------------------------------------------------------------------------------
+
+
+def _look_through(host: HostReader, root: CertsDir, found: _Findings, *, is_used: bool) -> None:
+    """Every directory of certs.d. Where some files are ours the others are somebody's who wants them so: they stay as
+    they are, and so they are no part of the desired state."""
+    directories = list(_directories(host, root, found))
+    ours = {directory.path for _, directory in directories if _is_ours(host, directory)}
+    others_only = bool(host.ledger().entries) and not ours
+    for registry, directory in directories:
+        if directory.path not in ours and (ours or others_only):
+            found.remarks.append(f"{directory.file} is not managed by mirror-agent and stays as it is")
+        elif not is_used:
+            found.remarks.append(f"{directory.file} is not in use: config_path is not set, and the mirrors tables are")
+        else:
+            _adopt_file(registry, directory, found)
+
+
+def _is_ours(host: HostReader, directory: Directory) -> bool:
+    state = directory.hosts_toml
+    return isinstance(state, Regular) and (is_ours(state.content) or directory.file in host.ledger().entries)
+
+
+def _directories(host: HostReader, root: CertsDir, found: _Findings) -> Iterator[tuple[str, Directory]]:
+    """Each registry's directory that counts, if a hosts.toml is in it."""
+    seen = set()
+    for name in sorted(root.names):
+        registry = _canonical(registry_of(name))
+        if registry is None:
+            found.remarks.append(f"{root.path}/{name} is left alone: no image names such a registry")
+            continue
+        if registry in seen:
+            continue
+        seen.add(registry)
+        directory = choose(registry, look_for(host, root, registry))
+        if directory.place is Place.DIRECTORY and not isinstance(directory.hosts_toml, Absent):
+            yield registry, directory
+        elif directory.certificates:
+            found.remarks.append(
+                f"{directory.path}: the certificates in it stay in force, with or without mirror-agent"
+            )
+
+
+def _canonical(name: str) -> str | None:
+    """The registry; None where an image cannot name it, or not in this spelling."""
+    try:
+        found = canonical_registry(name)
+    except ValueError:
+        return None
+    return found if found == name and (found == DEFAULT_REGISTRY or is_registry_name(found)) else None
+
+
+def _adopt_file(registry: str, directory: Directory, found: _Findings) -> None:
+    state = directory.hosts_toml
+    if not isinstance(state, Regular):
+        found.remarks.append(f"{directory.file} cannot be read")
+    elif not state.content:
+        found.remarks.append(f"{directory.file} is empty and has no effect")
+    else:
+        try:
+            reading = read(state.content, directory.path)
+        except ValueError as error:
+            found.remarks.append(f"{directory.file} has no effect, containerd ignores it: {error}")
+            return
+        origin = Origin(registry, directory.file, trust_of(directory), is_closed=not state.mode & 0o044)
+        found.registries.append(adopt(reading.meaning, origin, reading.remarks))
+
+
+# --- k3s and RKE2 ----------------------------------------------------------------------------------------------------
+
+
+def _read_rancher(host: HostReader, path: str) -> Legacy:
+    state = host.read(path)
+    if not isinstance(state, Regular):
+        return Legacy()
+    try:
+        document = yaml.safe_load(state.content)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        return Legacy(remarks=(f"{path} is not valid YAML",))
+    legacy = read_tables(document if isinstance(document, dict) else {}, path)
+    note = f"{path} is read by k3s or RKE2 alone, whose containerd mirror-agent does not manage: edit it there"
+    return Legacy(legacy.registries, (*legacy.remarks, note)) if legacy.registries else legacy

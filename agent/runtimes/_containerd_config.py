@@ -1,0 +1,221 @@
+"""Does the running containerd read certs.d? What is looked at, and what it comes to.
+
+The configuration that counts is the one the running process was started with (`-c`, `--config`), as it stands on disk;
+containerd itself merges what it imports (`config dump`). Only a start reads it: that this one did is told from memory,
+and from times for a containerd that was not seen before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from agent.host import HostReader
+from agent.model import Absent, ActiveState, CommandResult, DesiredState, FileState, Regular, UnitState
+from agent.plan import Memory
+from agent.runtimes._config_toml import CriConfig, Version, parse_version, read_config
+
+NAME = "containerd"
+UNIT = "containerd.service"
+ABSENT = "absent"
+LOADED_CONTENT, LOADED_PATH = "config.toml", "config_path"
+"""What Memory.loaded holds: the digest of the file that the running containerd has read, and where it then looks for
+hosts.toml, each as JSON."""
+
+_PROGRAMS = tuple(
+    f"{directory}/containerd"
+    for directory in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/opt/bin", "/usr/lib/containerd")
+)
+_FLAGS = ("-c", "--c", "-config", "--config")
+_RESTART = "systemctl restart containerd"
+_FIRST_WITH_HOSTS_TOML: Version = (1, 5, 0)
+_IGNORES_LISTS: Version = (2, 1, 0)
+_DEFAULT_IS_A_LIST: Version = (2, 2, 0)
+_READS_VERSION_1: Version = (2, 3, 0)
+_OLDEST_2: Version = (2, 0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Daemon:
+    """containerd on this machine. `program` is "" where none was found; `dump` is what it makes of the
+    configuration, with what that imports; `version_output` and `dump` are asked for only while it runs, and `dump` of a
+    file that we have just changed. `memory` is what the ledger holds."""
+
+    unit: UnitState = UnitState()  # noqa: RUF009 -- frozen
+    program: str = ""
+    version_output: str = ""
+    config_path: str = ""
+    config: FileState = field(default=Absent(), repr=False)
+    config_written_at: float | None = None
+    dump: CommandResult | None = field(default=None, repr=False)
+    memory: Memory = Memory()  # noqa: RUF009 -- frozen
+
+    @property
+    def is_installed(self) -> bool:
+        return bool(self.program) or self.unit.loaded
+
+    @property
+    def version(self) -> Version | None:
+        return parse_version(self.version_output)
+
+    @property
+    def version_text(self) -> str:
+        """The version as people write it, "" if it is not known."""
+        return ".".join(map(str, self.version)) if self.version else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """Whether certs.d is in use (None: cannot be told), and what to do if not."""
+
+    is_live: bool | None
+    sentence: str
+
+
+def look_at_daemon(host: HostReader, desired: DesiredState) -> Daemon:
+    """Look at the unit, the program and its configuration; run the program only if the unit is up."""
+    unit, memory = host.unit(UNIT), host.ledger().memory_of(NAME)
+    arguments = host.arguments(unit.main_pid) if unit.is_up else ()
+    program = next(filter(host.exists, _PROGRAMS), "")
+    if arguments and arguments[0].startswith("/") and host.exists(arguments[0]):
+        program = arguments[0]
+    path = _config_argument(arguments) or desired.containerd.config
+    config = host.read(path)
+    version = host.command([program, "--version"]) if unit.is_up and program else None
+    dump = None
+    if program and isinstance(config, Regular) and (unit.is_up or memory.trial == digest_of(config)):
+        dump = host.command([program, "--config", path, "config", "dump"])
+    output = version.stdout if version else ""
+    return Daemon(unit, program, output, path, config, host.written_at(path), dump, memory)
+
+
+def _config_argument(arguments: tuple[str, ...]) -> str:
+    """The configuration file that the command line names, "" if none."""
+    found = ""
+    for word, following in zip(arguments[1:], (*arguments[2:], ""), strict=False):
+        flag, equals, value = word.partition("=")
+        if flag in _FLAGS:
+            found = value if equals else following
+    return found if found.startswith("/") else ""
+
+
+def digest_of(config: FileState) -> str:
+    """The name of a content in Memory; ABSENT for no file, "" for what cannot be read."""
+    if isinstance(config, Regular):
+        return hashlib.sha256(config.content).hexdigest()
+    return ABSENT if isinstance(config, Absent) else ""
+
+
+# --- what it comes to ------------------------------------------------------------------------------------------------
+
+
+def judge(daemon: Daemon, certs_dir: str) -> Verdict:
+    """One sentence for `status`."""
+    if not daemon.is_installed:
+        return Verdict(None, "not installed")
+    if daemon.unit.active is ActiveState.OFF:
+        return Verdict(None, "units are not controlled here, so a running containerd cannot be asked")
+    verdict = _judge_config(daemon, certs_dir)
+    if not daemon.unit.is_up:
+        state = "not running" if daemon.unit.active in {ActiveState.INACTIVE, ActiveState.FAILED} else "not up yet"
+        return Verdict(None, state if verdict.is_live else f"{state}; {verdict.sentence}")
+    if daemon.version is not None and daemon.version < _FIRST_WITH_HOSTS_TOML:
+        return _not_live(f"containerd {daemon.version_text} does not read hosts.toml: 1.5 and later do")
+    return verdict
+
+
+def _not_live(sentence: str) -> Verdict:
+    return Verdict(is_live=False, sentence=sentence)
+
+
+def _judge_config(daemon: Daemon, certs_dir: str) -> Verdict:
+    try:
+        config = effective(daemon)
+    except ValueError:
+        return _not_live(f"{daemon.config_path} cannot be read as TOML: a restart of containerd would fail")
+    if daemon.dump is not None and daemon.dump.returncode != 0:
+        return _not_live(f"containerd rejects {daemon.config_path}: see `containerd config dump`")
+    if config.is_cri_disabled:
+        return Verdict(
+            None, "CRI is off in its configuration: only Docker uses this containerd, nothing is needed here"
+        )
+    problem = next(_problems(daemon, config, certs_dir), "")
+    return Verdict(not problem, problem or f"{certs_dir} is in use, nothing to restart")
+
+
+def effective(daemon: Daemon) -> CriConfig:
+    """What the configuration means to this containerd. Raises ValueError if it cannot be read."""
+    if daemon.dump is not None and daemon.dump.returncode == 0:
+        return read_config(daemon.dump.stdout, daemon.version)
+    if isinstance(daemon.config, Absent):
+        return CriConfig(file_version=2)
+    if not isinstance(daemon.config, Regular):
+        raise ValueError(daemon.config.reason)  # noqa: TRY004 -- it is the file that is wrong, not the caller
+    return read_config(daemon.config.content.decode(), daemon.version)
+
+
+def _problems(daemon: Daemon, config: CriConfig, certs_dir: str) -> Iterator[str]:
+    """What keeps certs.d from being used, and what to do; the first is the one to say."""
+    setting = f'config_path = "{certs_dir}"'
+    if config.has_mirrors and config.config_path:
+        yield (
+            f"{daemon.config_path} has both config_path and registry.mirrors, with which containerd's CRI does not "
+            f"start: remove the mirrors tables, then {_RESTART}"
+        )
+    if not config.config_path:
+        yield f"{_why_unset(daemon, certs_dir)}: {_how_to_set(daemon, config, setting)}"
+    elif certs_dir not in directories_of(config.config_path):
+        yield f"containerd reads {config.config_path}: name that as containerd.certs_dir, or set {setting} in its place"
+    elif not uses(daemon, config, certs_dir):
+        yield (
+            f"config_path is a list of directories ({config.config_path}), which containerd 2.1 and later ignore "
+            f"whole: write {setting} in {daemon.config_path}, then {_RESTART}"
+        )
+    if daemon.unit.is_up and not _has_read_it(daemon, certs_dir):
+        yield f"restart pending: {daemon.config_path} changed after containerd started: {_RESTART}"
+
+
+def _has_read_it(daemon: Daemon, certs_dir: str) -> bool:
+    """Whether the running containerd looks into certs.d because the file said so when it started."""
+    loaded = {setting.key: json.loads(setting.json) for setting in daemon.memory.loaded if setting.json}
+    if daemon.memory.invocation_id == daemon.unit.invocation_id and loaded:
+        is_same = loaded.get(LOADED_CONTENT) == digest_of(daemon.config)
+        return is_same or certs_dir in directories_of(str(loaded.get(LOADED_PATH, "")))
+    return (daemon.config_written_at or 0.0) <= daemon.unit.started_at
+
+
+def directories_of(config_path: str) -> tuple[str, ...]:
+    """The directories that a config_path names, without trailing slashes."""
+    return tuple(posixpath.normpath(path) for path in config_path.split(":") if path)
+
+
+def uses(daemon: Daemon, config: CriConfig, certs_dir: str) -> bool:
+    """Whether a containerd with this configuration looks into certs.d."""
+    directories = directories_of(config.config_path)
+    return certs_dir in directories and (len(directories) == 1 or config.pulls_locally or _may_list(daemon))
+
+
+def _may_list(daemon: Daemon) -> bool:
+    return daemon.version is not None and daemon.version < _IGNORES_LISTS
+
+
+def _why_unset(daemon: Daemon, certs_dir: str) -> str:
+    if daemon.version is not None and daemon.version >= _DEFAULT_IS_A_LIST:
+        return f"config_path is not set (the default is a list, which containerd ignores), so {certs_dir} is not in use"
+    return f"config_path is not set, so {certs_dir} is not in use"
+
+
+def _how_to_set(daemon: Daemon, config: CriConfig, setting: str) -> str:
+    """The very line, for the version of the file as it stands."""
+    if isinstance(daemon.config, Absent):
+        return f"write version = 2, {config.heading} and {setting} to {daemon.config_path}, then {_RESTART}"
+    main = read_config(daemon.config.content.decode(), None) if isinstance(daemon.config, Regular) else config
+    if main.file_version < 2 and daemon.version is not None and _OLDEST_2 <= daemon.version < _READS_VERSION_1:
+        return (
+            f"{daemon.config_path} is of version 1, whose CRI tables containerd {daemon.version_text} ignores: "
+            f"convert it (containerd config migrate), set {setting}, then {_RESTART}"
+        )
+    return f"put {setting} under {main.heading} in {daemon.config_path}, then {_RESTART}"

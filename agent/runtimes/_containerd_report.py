@@ -1,0 +1,63 @@
+"""What `status` says about containerd: is certs.d in use, and where each registry is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from agent.model import DEFAULT_REGISTRY, DesiredState, Manage, Registry, RegistryReport, RuntimeReport
+from agent.runtimes._config_toml import Version
+from agent.runtimes._containerd_config import Daemon, judge
+from agent.runtimes._hosts_toml import own_url
+
+_OVERRIDE_PATH_SINCE: Version = (1, 6, 0)
+_DEFAULT_SINCE_1_6: Version = (1, 6, 17)
+
+
+def report(
+    desired: DesiredState, daemon: Daemon, paths: Mapping[str, str], left_out: Mapping[str, tuple[str, ...]]
+) -> RuntimeReport:
+    """`paths` are the files by registry, `left_out` the certificates beside them that cannot be used."""
+    managed = desired.containerd.manage is not Manage.NEVER
+    concerned = desired.containerd.manage is Manage.ALWAYS or (managed and daemon.is_installed)
+    verdict = judge(daemon, desired.containerd.certs_dir)
+    rows = tuple(
+        RegistryReport(
+            name=registry.name,
+            hosts=tuple(_hosts(registry)),
+            path=paths.get(registry.name, ""),
+            note="; ".join((*_version_notes(registry, daemon.version), *left_out.get(registry.name, ()))),
+        )
+        for registry in desired.registries
+    )
+    return RuntimeReport(
+        name="containerd",
+        title="containerd",
+        installed=daemon.is_installed,
+        version=daemon.version_text,
+        live=verdict.is_live if managed else None,
+        sentence=verdict.sentence if managed else "not managed (containerd.manage is false)",
+        registries=rows if concerned else (),
+    )
+
+
+def _hosts(registry: Registry) -> Iterator[str]:
+    """The mirrors as URLs; the registry itself without a scheme, which tells the two apart."""
+    yield from (mirror.url for mirror in registry.mirrors)
+    if not registry.fallback:
+        return
+    if registry.name == DEFAULT_REGISTRY:
+        yield "each registry itself"
+    else:
+        scheme, _, rest = own_url(registry).partition("://")
+        yield f"{rest} over http" if scheme == "http" else rest
+
+
+def _version_notes(registry: Registry, version: Version | None) -> Iterator[str]:
+    """What this version of containerd does not read."""
+    if version is None:
+        return
+    text = ".".join(map(str, version))
+    if registry.name == DEFAULT_REGISTRY and version < _DEFAULT_SINCE_1_6:
+        yield f"containerd {text} does not read _default (1.6.17 does)"
+    if version < _OVERRIDE_PATH_SINCE and any(mirror.override_path for mirror in registry.mirrors):
+        yield f"containerd {text} does not read override_path (1.6 does)"

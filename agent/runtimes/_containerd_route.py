@@ -1,0 +1,50 @@
+"""Which hosts containerd's CRI asks for an image, as its configuration and certs.d stand."""
+
+from __future__ import annotations
+
+from agent.host import HostReader
+from agent.image import Image
+from agent.model import DEFAULT_REGISTRY, DesiredState
+from agent.route import Route
+from agent.runtimes._certs_route import Way, built_in, steps, way
+from agent.runtimes._config_toml import Version
+from agent.runtimes._containerd_adopt import registry_table
+from agent.runtimes._containerd_config import Daemon, judge, look_at_daemon
+from agent.runtimes._hosts_toml import Recipe, meaning
+from agent.runtimes._legacy_adopt import read_tables
+
+_DEFAULT_SINCE: Version = (1, 6, 17)
+
+
+def route(host: HostReader, desired: DesiredState, image: Image) -> Route:
+    """The way as it is now: where the running containerd does not read certs.d, the built-in one, and why."""
+    daemon = look_at_daemon(host, desired)
+    verdict = judge(daemon, desired.containerd.certs_dir)
+    if verdict.is_live is False:
+        why = f"{desired.containerd.certs_dir} is not used: {verdict.sentence}"
+        found = _legacy(daemon, image, why) or built_in(image, why)
+    else:
+        found = way(host, desired.containerd.certs_dir, image, reads_default=_reads_default(daemon))
+    return Route(
+        runtime="containerd",
+        title="containerd",
+        version=daemon.version_text,
+        installed=daemon.is_installed,
+        file=found.file,
+        steps=found.steps,
+        remarks=found.remarks,
+    )
+
+
+def _legacy(daemon: Daemon, image: Image, why: str) -> Way | None:
+    """The way of the tables in config.toml, which hold where config_path is not set; the name before `*`."""
+    table = registry_table(daemon)
+    entries = {each.entry.name: each.entry for each in read_tables(table, daemon.config_path).registries}
+    entry = entries.get(image.registry) or entries.get(DEFAULT_REGISTRY)
+    if entry is None or table.get("config_path"):
+        return None
+    return Way(tuple(steps(meaning(Recipe("", entry)), image)), daemon.config_path, (why,))
+
+
+def _reads_default(daemon: Daemon) -> bool:
+    return daemon.version is None or daemon.version >= _DEFAULT_SINCE

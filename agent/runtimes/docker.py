@@ -1,0 +1,279 @@
+"""Docker: `registry-mirrors`, `insecure-registries` and `docker.settings` in daemon.json, live by reload if possible;
+and hosts.toml for every registry where this Docker reads them.
+
+observe looks at the files, the unit and, only where the unit is up (asking could start a stopped Docker), at /info.
+plan is made of parts that know one thing each: _docker_wants (what the desired state asks for), _docker_guard (what of
+it would stop dockerd), _docker_observed (which file dockerd itself would take), _docker_file (what the file becomes and
+what of it is ours), _docker_memory (what the running daemon has read), _docker_acts (reload, restart or wait), and
+beside them _docker_certs (hosts.toml). What becomes of a restart that fails belongs to _docker_acts.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from agent.found import Found, FoundRegistry
+from agent.host import HostReader
+from agent.image import Image
+from agent.ledger import Ledger
+from agent.model import DesiredState, Manage, RuntimeReport, UnitState
+from agent.plan import (
+    Conflict,
+    FileAction,
+    MakeDirectory,
+    Memory,
+    Plan,
+    RemoveDirectory,
+    RemoveFile,
+    WriteFile,
+)
+from agent.render import Memo
+from agent.route import Route
+from agent.runtimes import Runtime, _daemon_json, _docker_adopt, _docker_route
+from agent.runtimes._docker_acts import UNIT, Acts, Situation, decide, wait_for_reload
+from agent.runtimes._docker_certs import look_at_certs, plan_certs
+from agent.runtimes._docker_checks import LATEST, OLDEST, Engine, faults_of
+from agent.runtimes._docker_fate import Fate
+from agent.runtimes._docker_file import FilePlan, look_at, plan_file
+from agent.runtimes._docker_flags import config_file
+from agent.runtimes._docker_guard import NO_ACT
+from agent.runtimes._docker_info import SOCKET, parse_info, parse_reloads, reloads_target
+from agent.runtimes._docker_memory import file_is_news, recall, reloaded, to_store
+from agent.runtimes._docker_observed import (
+    DAEMONS,
+    ObservedDocker,
+    choose,
+    evidence_of,
+    keys_of,
+    main_file,
+    running_of,
+    values_of,
+    verdicts_of,
+)
+from agent.runtimes._docker_reload import Running, takes_reload
+from agent.runtimes._docker_report import Picture, report
+from agent.runtimes._docker_unit import next_start
+from agent.runtimes._docker_wants import NOTHING, Wants, wants_of
+from agent.runtimes._hosts_file import Part
+from agent.runtimes._hosts_toml import Recipe, text
+from agent.runtimes._hosts_tree import entries_of
+from agent.runtimes._json_text import NotEditableError
+
+NAME = "docker"
+
+
+class Docker:
+    """Implements agent.runtimes.Runtime. What was rendered for the last plan is remembered; nothing else is."""
+
+    name = NAME
+    owns: tuple[str, ...] = ("/etc/docker",)
+    unit: str | None = UNIT
+
+    def __init__(self) -> None:
+        self._texts: Memo[Recipe, bytes] = Memo(text)
+
+    def observe(self, host: HostReader, desired: DesiredState) -> ObservedDocker:
+        path, ledger, unit, now = desired.docker.daemon_json, host.ledger(), host.unit(UNIT), host.now()
+        memory = ledger.memory_of(NAME)
+        observed = ObservedDocker(
+            views=tuple(look_at(host, each) for each in (path, *_other_paths(ledger, path))),
+            unit=unit,
+            is_installed=_is_installed(host, unit, path),
+            memory=memory,
+            now=now,
+            file_changed_at=_changed_at(host, path),
+            next_start=next_start(host, UNIT),
+        )
+        observed = _asked(host, observed) if unit.is_up else _not_asked(host, observed)
+        certs, wants = look_at_certs(host, desired, observed.info), _wants(desired, observed)
+        return replace(observed, certs=certs, verdicts=verdicts_of(host, observed, wants or NOTHING))
+
+    def plan(self, desired: DesiredState, observed: ObservedDocker) -> Plan:
+        wants = _wants(desired, observed)
+        if wants is None:
+            return Plan(NAME)
+        return _with_parts(_plan(desired, observed, wants), plan_certs(desired, observed.certs, self._texts))
+
+    def report(self, desired: DesiredState, observed: ObservedDocker) -> RuntimeReport:
+        docker = (observed.is_installed, observed.unit, observed.info)
+        picture = Picture(*docker, observed.memory, observed.now, observed.certs)
+        return report(desired, picture, self.plan(desired, observed))
+
+    def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
+        unit = host.unit(UNIT)
+        installed = _is_installed(host, unit, desired.docker.daemon_json)
+        return _docker_route.route(host, desired, image, unit=unit, installed=installed)
+
+    def find(self, host: HostReader, desired: DesiredState, known: tuple[FoundRegistry, ...]) -> Found:
+        unit = host.unit(UNIT)
+        if not _is_installed(host, unit, desired.docker.daemon_json):
+            return Found(NAME, installed=False)
+        return _docker_adopt.find(host, desired, unit, known)
+
+
+def _is_installed(host: HostReader, unit: UnitState, path: str) -> bool:
+    return unit.loaded or any(map(host.exists, (*DAEMONS, path)))
+
+
+def _plan(desired: DesiredState, observed: ObservedDocker, wants: Wants) -> Plan:
+    """The part about daemon.json."""
+    others = [plan_file(view, NOTHING, None) for view in observed.views[1:]]
+    if conflict := _reads_another_file(observed, wants):
+        return _assembled([FilePlan(conflicts=(conflict,)), *others], Acts(), None)
+    admitted = observed.guard.admit(wants)
+    choice = choose(observed, admitted.wants)
+    others.append(FilePlan(conflicts=_conflicts(observed, (*admitted.refused, *choice.refused))))
+    if choice.wants is None:
+        return _assembled(others, Acts(), None)
+    if not observed.unit.is_up:
+        return _plan_resting(observed, choice.wants, others)
+    return _plan_running(desired, observed, choice.wants, others)
+
+
+def _changed_at(host: HostReader, path: str) -> float | None:
+    """When the file last changed; where there is none, when its directory did, for that is when it went at the latest.
+    None where there is not even a directory."""
+    own = host.modified_at(path)
+    return host.modified_at(path.rpartition("/")[0]) if own is None else own
+
+
+def _asked(host: HostReader, observed: ObservedDocker) -> ObservedDocker:
+    """With what the running daemon says."""
+    unit, memory = observed.unit, observed.memory
+    is_waiting = memory.reloaded_at > 0 and memory.invocation_id == unit.invocation_id
+    target = reloads_target(memory.reloaded_at, observed.now.unix_seconds)
+    return replace(
+        observed,
+        info=parse_info(host.query(SOCKET, "/info")),
+        arguments=host.arguments(unit.main_pid),
+        reloads=parse_reloads(host.query(SOCKET, target) if is_waiting else None),
+    )
+
+
+def _not_asked(host: HostReader, observed: ObservedDocker) -> ObservedDocker:
+    """With the version of the program on disk, if what the file holds is right for some versions only: a process
+    costs a boot more than everything else here."""
+    values = values_of(observed.main)
+    program = next(filter(host.exists, DAEMONS), "")
+    if not program or faults_of(values, Engine(OLDEST)) == faults_of(values, Engine(LATEST)):
+        return observed
+    said = host.command((program, "--version"))
+    return replace(observed, installed_version=said.stdout if said and said.returncode == 0 else "")
+
+
+def _other_paths(ledger: Ledger, path: str) -> tuple[str, ...]:
+    """Files that were the desired daemon.json once."""
+    hosts_toml = entries_of(ledger, NAME)
+    return tuple(entry.path for entry in ledger.owned_by(NAME) if entry.path != path and entry.path not in hosts_toml)
+
+
+def _wants(desired: DesiredState, observed: ObservedDocker) -> Wants | None:
+    """What to converge on; None to leave everything as it is, because there is no Docker to converge."""
+    if desired.docker.manage is Manage.NEVER:
+        return NOTHING
+    wants = wants_of(desired)
+    if desired.docker.manage is Manage.AUTO and not observed.is_installed and not wants.is_empty:
+        return None
+    return wants
+
+
+def _reads_another_file(observed: ObservedDocker, wants: Wants) -> Conflict | None:
+    """dockerd can be told to read another file; ours would then be written and reloaded for nothing, for ever."""
+    path = config_file(observed.flags)
+    if wants.is_empty or path in {"", observed.main.path}:
+        return None
+    docker = "the running Docker" if observed.unit.is_up else "Docker"
+    return Conflict(observed.main.path, f"{docker} reads {path} (--config-file): set docker.daemon_json to it")
+
+
+def _plan_resting(observed: ObservedDocker, wants: Wants, others: list[FilePlan]) -> Plan:
+    main = main_file(observed, wants)
+    stoppers = _stoppers(observed, main)
+    waiting = wait_for_reload(main.fates, observed.unit, observed.memory, observed.now)
+    return _assembled([main, *others], Acts(waiting, (), stoppers), None)
+
+
+def _plan_running(desired: DesiredState, observed: ObservedDocker, wants: Wants, others: list[FilePlan]) -> Plan:
+    evidence = evidence_of(observed)
+    memory = recall(evidence, keys_of(observed, wants))
+    main = main_file(observed, wants)
+    stoppers = _stoppers(observed, main)
+    if not main.fates:
+        return _assembled([main, *others], Acts(), None)
+    fates = tuple(fate for fate in main.fates if fate.key not in wants.flagged)
+    if memory.reloaded_at and _shows_all(fates, running_of(observed, memory)):
+        memory = reloaded(evidence, memory)
+    if stoppers:
+        return _assembled([main, *others], Acts(conflicts=stoppers), to_store(evidence, memory))
+    situation = Situation(
+        policy=desired.docker,
+        running=running_of(observed, memory),
+        memory=to_store(evidence, memory) or observed.memory,
+        now=observed.now,
+        just_confirmed=observed.memory.reloaded_at > 0 and not memory.reloaded_at,
+        file_is_news=bool(main.actions) or file_is_news(evidence, memory),
+        loses_authorization=any(word.startswith("--authorization-plugin") for word in observed.arguments),
+    )
+    return _assembled([main, *others], decide(fates, situation), to_store(evidence, memory))
+
+
+def _stoppers(observed: ObservedDocker, main: FilePlan) -> tuple[Conflict, ...]:
+    """Why Docker would not start with the file as it will be, whoever put it there; () where nothing of ours is in
+    it, for then it is not our business."""
+    content = main.content(observed.main)
+    if not main.fates or content is None:
+        return ()
+    try:
+        values = _daemon_json.parse(content).values()
+    except NotEditableError:
+        return ()
+    refusal = observed.verdicts.refusal(content) if observed.unit.is_up else ""
+    said = (f"`dockerd --validate` refuses the file: {refusal}; {NO_ACT}",) if refusal else ()
+    return _conflicts(observed, tuple(observed.guard.stoppers(values)) or said)
+
+
+def _conflicts(observed: ObservedDocker, reasons: tuple[str, ...]) -> tuple[Conflict, ...]:
+    return tuple(Conflict(observed.main.path, reason) for reason in reasons)
+
+
+def _shows_all(fates: tuple[Fate, ...], running: Running) -> bool:
+    """Whether the daemon itself shows everything that a reload can bring, so that no event is needed as proof."""
+    differing = (fate for fate in fates if not fate.is_loaded(running))
+    missing = any(takes_reload(fate.key, running.value(fate.key), fate.value) for fate in differing)
+    return running.info is not None and not missing
+
+
+def _assembled(files: list[FilePlan], acts: Acts, remember: Memory | None) -> Plan:
+    actions = sorted((action for file in files for action in file.actions), key=_rank)
+    return Plan(
+        NAME,
+        actions=(*actions, *acts.acts),
+        claims=tuple(claim for file in files for claim in file.claims),
+        releases=tuple(release for file in files for release in file.releases),
+        conflicts=(*(conflict for file in files for conflict in file.conflicts), *acts.conflicts),
+        deferred=acts.deferred,
+        remember=remember,
+    )
+
+
+def _with_parts(plan: Plan, parts: list[Part]) -> Plan:
+    """The plan with what is to be done below certs.d: files before acts; a directory that both make is one action."""
+    both = (*plan.file_actions, *(action for part in parts for action in part.actions))
+    files = sorted({(type(action), action.path): action for action in both}.values(), key=_rank)
+    return replace(
+        plan,
+        actions=(*files, *plan.acts),
+        claims=(*plan.claims, *(claim for part in parts for claim in part.claims)),
+        releases=(*plan.releases, *(release for part in parts for release in part.releases)),
+        conflicts=(*plan.conflicts, *(conflict for part in parts for conflict in part.conflicts)),
+    )
+
+
+def _rank(action: FileAction) -> tuple[int, int]:
+    """Directories, outermost first, writes, removals, directories innermost first."""
+    depth = action.path.count("/")
+    kind = (MakeDirectory, WriteFile, RemoveFile, RemoveDirectory).index(type(action))
+    return kind, {MakeDirectory: depth, RemoveDirectory: -depth}.get(type(action), 0)
+
+
+RUNTIME: Runtime[ObservedDocker] = Docker()

@@ -1,0 +1,107 @@
+"""What the daemon says about itself: /run/mirror-agent/status.json as a value, for `mirror-agent status` and scripts.
+
+World-readable, so nothing secret may come in: no header values, no settings, no file content. It is a view for people,
+never a source of truth: the agent itself does not read it back.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent.errors import Problem
+from agent.model import RegistryReport, RuntimeReport
+from agent.plan import Conflict, Deferred, Reload
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """An act that is wanted and waits. `retry_after_seconds` None: nothing but a person changes it."""
+
+    runtime: str
+    action: str
+    unit: str
+    reason: str
+    retry_after_seconds: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """The last cycle. Times are Unix seconds, 0.0 for never.
+
+    `outcome` is the word of `agent.outcome.Outcome`; `generation` (full digest), `source` and `loaded_at` belong to the
+    desired state in force; `cause` says why the cycle ran, fit to follow a comma (`after an edit of /etc/x.yaml`).
+    `problems` are those of the file as it is now, when it is invalid and an earlier state stays in force.
+    """
+
+    outcome: str = "unchanged"
+    generation: str = ""
+    source: str = ""
+    pid: int = 0
+    loaded_at: float = 0.0
+    converged_at: float = 0.0
+    cause: str = ""
+    runtimes: tuple[RuntimeReport, ...] = ()
+    pending: tuple[Pending, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    problems: tuple[Problem, ...] = ()
+    last_error: str = ""
+    last_error_at: float = 0.0
+
+    @property
+    def short_generation(self) -> str:
+        """The seven characters that people see."""
+        return self.generation[:7]
+
+    @property
+    def is_live(self) -> bool:
+        """Whether every runtime that runs has what is desired, with nothing pending and nothing wrong."""
+        troubled = self.pending or self.conflicts or self.problems or self.outcome in {"degraded", "failed", "conflict"}
+        return not troubled and all(report.live is not False for report in self.runtimes)
+
+
+def pending_of(runtime: str, deferred: Deferred) -> Pending:
+    """A deferred act as status shows it."""
+    action = "reload" if isinstance(deferred.act, Reload) else "restart"
+    return Pending(runtime, action, deferred.act.unit, deferred.reason, deferred.retry_after_seconds)
+
+
+def encode(status: Status) -> bytes:
+    """The file's bytes: JSON on lines of their own, so that it can be read as it is."""
+    return json.dumps({"version": FORMAT, **asdict(status)}, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
+def decode(data: bytes) -> Status | None:
+    """Read it back; fields that are missing or unknown are left out. None if it is not a status at all."""
+    try:
+        raw = json.loads(data)
+        return Status(
+            **_plain(raw, _TEXTS, str),
+            **_plain(raw, _TIMES, (int, float)),
+            pid=int(raw.get("pid", 0)),
+            runtimes=tuple(_runtime(item) for item in raw.get("runtimes", ())),
+            pending=tuple(Pending(**item) for item in raw.get("pending", ())),
+            conflicts=tuple(Conflict(**item) for item in raw.get("conflicts", ())),
+            problems=tuple(Problem(**item) for item in raw.get("problems", ())),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+_TEXTS = ("outcome", "generation", "source", "cause", "last_error")
+_TIMES = ("loaded_at", "converged_at", "last_error_at")
+
+
+def _plain(raw: dict[str, Any], names: tuple[str, ...], kind: type | tuple[type, ...]) -> dict[str, Any]:
+    found = {name: raw[name] for name in names if name in raw}
+    if not all(isinstance(value, kind) for value in found.values()):
+        raise TypeError("a field of another type")
+    return found
+
+
+def _runtime(raw: dict[str, Any]) -> RuntimeReport:
+    registries = tuple(RegistryReport(**{**item, "hosts": tuple(item["hosts"])}) for item in raw["registries"])
+    return RuntimeReport(**{**raw, "registries": registries})

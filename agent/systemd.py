@@ -1,0 +1,368 @@
+"""The service manager: the only module that starts programs, asks systemd about units, and talks back to it.
+
+systemctl is used, never a bus library: as root it reaches PID 1 by its private socket, also while the D-Bus daemon is
+down. Only `show` is parsed, only the properties named here, and no localised text.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import selectors
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import IO
+
+import systemd.daemon as service_manager
+
+from agent.errors import HostError
+from agent.model import ActiveState, CommandResult, UnitState
+
+OUTPUT_BYTES = 1024 * 1024
+ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+
+_SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl")
+_INVOCATIONS = "/run/systemd/units"
+_STATE = ("LoadState", "ActiveState", "SubState", "MainPID", "InvocationID", "ExecMainStartTimestampMonotonic")
+_READ_BYTES = 65536
+_LOOK_SECONDS = 0.05
+"""How often a finished program is noticed whose children keep its output open."""
+_LAST_WORDS_SECONDS = 1.0
+"""How long such children are listened to."""
+_POLL_SECONDS = 0.1
+_AUTO_RESTART = frozenset({"auto-restart", "auto-restart-queued"})
+"""Sub-states between a failed start and the next attempt of systemd's own."""
+_RESULTS = {
+    "success": "it stopped by itself",
+    "exit-code": "its process exited with an error",
+    "signal": "its process was killed by a signal",
+    "core-dump": "its process crashed",
+    "timeout": "it did not report in time that it is up",
+    "watchdog": "its watchdog timed out",
+    "start-limit-hit": "it was started too often in a short time",
+    "oom-kill": "it was killed for lack of memory",
+    "protocol": "its process ended before it was up",
+    "resources": "systemd lacked a resource to start it",
+    "exec-condition": "a condition of the unit forbids the start",
+}
+
+
+# --- programs -----------------------------------------------------------------------------------------------
+
+
+def run(argv: Sequence[str], timeout_seconds: float = 5.0, stdin: bytes = b"") -> CommandResult | None:
+    """Run a program by absolute path, without a shell, in a clean environment, and wait for its end.
+
+    Of standard output and error the first 1 MiB each is kept, the rest is read and thrown away. None if it cannot be
+    started or did not end in time; then it is killed with every process of its group. `stdin` is a file in memory.
+    """
+    deadline = time.monotonic() + timeout_seconds
+    try:
+        with _in_memory(stdin) as source:
+            process = subprocess.Popen(
+                list(argv),
+                stdin=source,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                cwd="/",
+                env=ENVIRONMENT,
+                start_new_session=True,
+            )
+    except (OSError, ValueError):
+        return None
+    with process:
+        try:
+            out, err = _output(process, deadline)
+            returncode = process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            return None
+        finally:
+            _end(process)
+    return CommandResult(returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
+
+
+def _in_memory(content: bytes) -> IO[bytes]:
+    """A file that is nowhere on disk: unlike a pipe it cannot fill up, and a program can open it as /dev/stdin."""
+    file = os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0)
+    view = memoryview(content)
+    while view:
+        view = view[file.write(view) or 0 :]
+    file.seek(0)
+    return file
+
+
+def _output(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
+    """Both streams until they end, or until the program has ended and its left-over children fall silent."""
+    kept: dict[int, bytearray] = {}
+    with selectors.DefaultSelector() as selector:
+        for stream in _streams(process):
+            os.set_blocking(stream.fileno(), False)
+            selector.register(stream, selectors.EVENT_READ, kept.setdefault(stream.fileno(), bytearray()))
+        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
+            ready = selector.select(min(left, _LOOK_SECONDS))
+            for key, _ in ready:
+                if not _take(key.fd, key.data):
+                    selector.unregister(key.fileobj)
+            if process.poll() is not None:
+                deadline = min(deadline, time.monotonic() + _LAST_WORDS_SECONDS)
+                if not ready:
+                    break
+    out, err = kept.values()
+    return bytes(out), bytes(err)
+
+
+def _streams(process: subprocess.Popen[bytes]) -> Iterator[IO[bytes]]:
+    for stream in (process.stdout, process.stderr):
+        if stream is not None:
+            yield stream
+
+
+def _take(descriptor: int, kept: bytearray) -> bool:
+    """Read once; False at the end of the stream."""
+    try:
+        chunk = os.read(descriptor, _READ_BYTES)
+    except BlockingIOError:
+        return True
+    kept += chunk[: max(0, OUTPUT_BYTES - len(kept))]
+    return bool(chunk)
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Nothing of a program that did not end by itself may live on; a finished one is left to its children."""
+    if process.poll() is None:
+        with suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+# --- units --------------------------------------------------------------------------------------------------
+
+
+def available() -> bool:
+    """Whether this machine was booted with systemd (sd_booted(3))."""
+    return os.path.isdir("/run/systemd/system")
+
+
+def unit_state(name: str) -> UnitState:
+    """The unit as systemd sees it now (about 10 ms); ActiveState.OFF if systemd does not answer."""
+    shown = _show(name, _STATE)
+    if not shown:
+        return UnitState()
+    pid = _number(shown.get("MainPID", ""))
+    return UnitState(
+        active=_active(shown.get("ActiveState", "")),
+        loaded=shown.get("LoadState") in ("loaded", "masked"),
+        sub_state=shown.get("SubState", ""),
+        main_pid=pid,
+        invocation_id=shown.get("InvocationID", ""),
+        started_at=_started_at(pid, shown.get("ExecMainStartTimestampMonotonic", "")),
+    )
+
+
+def invocation_id(name: str) -> str:
+    """The unit's current invocation, "" if it has none; costs one readlink, so it can be asked often."""
+    try:
+        return os.readlink(f"{_INVOCATIONS}/invocation:{name}")
+    except OSError:
+        return ""
+
+
+def send_hup(name: str) -> None:
+    """SIGHUP to the unit's main process and to nothing else. Raises HostError if the unit is not up.
+
+    Not by `systemctl reload`: the packaged units of Docker call /bin/kill, which minimal systems lack, and not by
+    `systemctl kill`, whose default also reaches docker-proxy. A signal before the handler stands would end dockerd.
+    """
+    state = unit_state(name)
+    if not state.is_up:
+        raise HostError(name, f"is not running ({state.active.value}), so it cannot be told to reload")
+    try:
+        os.kill(state.main_pid, signal.SIGHUP)
+    except OSError as error:
+        raise HostError(name, f"could not be signalled: {error.strerror}") from error
+
+
+def restart(name: str, deadline_seconds: float, pause: Callable[[float], None]) -> None:
+    """Restart a running unit and wait, without blocking on systemd, until it is up with a new invocation.
+
+    `pause(seconds)` waits and feeds our watchdog. Its start counter is reset first, since manual restarts count too and
+    the fourth within a minute would leave Docker down. A unit that was stopped meanwhile is not started (try-restart).
+    Raises HostError with what systemd says when it did not come up in time.
+    """
+    before = unit_state(name)
+    if not before.is_up:
+        raise HostError(name, f"is not running ({before.active.value}), so it is not restarted")
+    reset_failed(name)
+    _systemctl("try-restart", "--no-block", "--", name)
+    _await_up(name, before.invocation_id, deadline_seconds, pause)
+
+
+def recover(name: str, deadline_seconds: float, pause: Callable[[float], None]) -> None:
+    """Bring up a unit that failed, or hangs in its start, because of our restart; wait as `restart` does.
+
+    A start that hangs would swallow another one, so the job is a restart: for a unit that is not up it is a start with
+    a clean slate. A unit that is up already (systemd started it again) is left alone.
+    """
+    before = unit_state(name)
+    if before.is_up:
+        return
+    reset_failed(name)
+    _systemctl("restart", "--no-block", "--", name)
+    _await_up(name, before.invocation_id, deadline_seconds, pause)
+
+
+def _await_up(name: str, old_invocation: str, deadline_seconds: float, pause: Callable[[float], None]) -> None:
+    """Return when the unit is up with an invocation other than the old one; raise HostError if it will not be."""
+    deadline = time.monotonic() + deadline_seconds
+    idle_looks = 0
+    while time.monotonic() < deadline:
+        pause(_POLL_SECONDS)
+        if invocation_id(name) == old_invocation != "":
+            continue
+        state = unit_state(name)
+        if state.is_up and state.invocation_id != old_invocation:
+            return
+        idle_looks = idle_looks + 1 if _is_over(name, state) else 0
+        if idle_looks > 1:
+            break
+    raise _not_up(name, deadline_seconds)
+
+
+def reset_failed(name: str) -> None:
+    """Forget failures and the start counter of the unit and of the sockets that start it."""
+    triggers = _show(name, ("TriggeredBy",)).get("TriggeredBy", "").split()
+    _systemctl("reset-failed", "--", name, *triggers)
+
+
+def _is_over(name: str, state: UnitState) -> bool:
+    """Failed for good or for the second time in a row, or stopped with no job that would start it. Seen twice, it is
+    not a moment between two jobs. One failure is forgiven where systemd tries again by itself (Restart=)."""
+    if state.active is ActiveState.FAILED:
+        return True
+    if state.sub_state in _AUTO_RESTART:
+        return _number(_show(name, ("NRestarts",)).get("NRestarts", "")) > 0
+    return state.active is ActiveState.INACTIVE and not _number(_show(name, ("Job",)).get("Job", ""))
+
+
+def _not_up(name: str, deadline_seconds: float) -> HostError:
+    shown = _show(name, ("ActiveState", "SubState", "Result"))
+    hint = f"see `journalctl -u {name}`"
+    if shown.get("ActiveState") in ("failed", "inactive") or shown.get("SubState") in _AUTO_RESTART:
+        result = shown.get("Result", "")
+        return HostError(name, f"did not come up after a restart: {_RESULTS.get(result, result)} ({result})", hint)
+    where = "/".join(filter(None, (shown.get("ActiveState"), shown.get("SubState")))) or "unknown"
+    return HostError(name, f"was not up {deadline_seconds:g} s after a restart; it is {where}", hint)
+
+
+def _show(name: str, properties: Sequence[str]) -> Mapping[str, str]:
+    result = _systemctl("show", f"--property={','.join(properties)}", "--", name)
+    if result is None or result.returncode != 0:
+        return {}
+    return dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+
+
+def _systemctl(*arguments: str) -> CommandResult | None:
+    program = next((path for path in _SYSTEMCTL if os.access(path, os.X_OK)), _SYSTEMCTL[0])
+    return run((program, *arguments))
+
+
+def _active(text: str) -> ActiveState:
+    """Unknown words of a systemd to come count as "not settled"."""
+    try:
+        return ActiveState(text)
+    except ValueError:
+        return ActiveState.MAINTENANCE
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+# --- when a process was started -----------------------------------------------------------------------------
+
+
+def process_start(pid: int) -> float:
+    """Unix seconds at which a process was started, 0.0 if it is gone; the same value each time for the same process.
+
+    From /proc/PID/stat, whose clock runs on in suspend (CLOCK_BOOTTIME).
+    """
+    ticks = _start_ticks(pid) if pid > 0 else 0
+    return _wall_clock(pid, ticks) if ticks else 0.0
+
+
+def _started_at(pid: int, monotonic_microseconds: str) -> float:
+    """When the main process was started, 0.0 if it is not running. systemd's own figure is second choice: its clock
+    stands still in suspend, and its wall-clock text depends on zone and version (`--timestamp=` is new in 248)."""
+    since = _number(monotonic_microseconds)
+    if not pid or not since:
+        return 0.0
+    return process_start(pid) or time.time() - (time.monotonic() - since / 1e6)
+
+
+@functools.lru_cache(maxsize=64)
+def _wall_clock(pid: int, ticks: int) -> float:  # noqa: ARG001 (the process is part of the key)
+    """Worked out once per process, so that two looks at one process give equal values."""
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+    return time.time() - age
+
+
+def _start_ticks(pid: int) -> int:
+    """Field 22 of proc(5)'s stat; the name before it may hold blanks and brackets. 0 if the process is gone."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as stat:
+            fields = stat.read(4096).rpartition(b")")[2].split()
+        return int(fields[19])
+    except (OSError, ValueError, IndexError):
+        return 0
+
+
+# --- talking back (sd_notify(3)); every call does nothing without a service manager -------------------------
+
+
+def ready(status: str = "") -> None:
+    """The service is up (or, after `reloading`, up again)."""
+    _notify("READY=1", _status(status))
+
+
+def reloading(status: str = "") -> None:
+    """A reload began; `ready` ends it."""
+    microseconds = time.clock_gettime_ns(time.CLOCK_MONOTONIC) // 1000
+    _notify("RELOADING=1", f"MONOTONIC_USEC={microseconds}", _status(status))
+
+
+def stopping(status: str = "") -> None:
+    """The service is on its way down."""
+    _notify("STOPPING=1", _status(status))
+
+
+def status(text: str) -> None:
+    """The one line that `systemctl status` shows."""
+    _notify(_status(text))
+
+
+def ping() -> None:
+    """Keep the watchdog quiet; to be called only by the loop that makes progress."""
+    _notify("WATCHDOG=1")
+
+
+def ping_interval_seconds() -> float:
+    """After which time `ping` should be called again: half of what the watchdog allows; infinite without one."""
+    microseconds = _number(os.environ.get("WATCHDOG_USEC", ""))
+    meant = os.environ.get("WATCHDOG_PID", "")
+    if not microseconds or (meant and _number(meant) != os.getpid()):
+        return math.inf
+    return microseconds / 2e6
+
+
+def _status(text: str) -> str:
+    return "STATUS=" + " ".join(text.split()) if text else ""
+
+
+def _notify(*lines: str) -> None:
+    """A service manager that does not listen must not stop the service."""
+    with suppress(Exception):
+        service_manager.notify("\n".join(line for line in lines if line))

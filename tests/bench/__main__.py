@@ -1,0 +1,50 @@
+"""`make bench`: prints the figures. Exit code 0 whatever they are: a shared machine proves nothing by being slow."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+from collections.abc import Sequence
+
+from agent.cli.terminal import table
+from tests.bench import figures
+from tests.bench.machine import new_root
+
+
+def main() -> None:
+    """Measure one thing after the other on one root."""
+    options = _arguments()
+    print(
+        f"{options.registries} registries, Python {platform.python_version()}, {os.cpu_count()} cores, load", *_load()
+    )
+    with new_root(options.registries) as root:
+        _show(figures.edits(root, options.rounds))
+        _show(figures.nothing_to_do(root))
+        _show(figures.starts(root, max(3, options.rounds // 5)))
+        _show(figures.idle(root, options.idle_seconds))
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
+    parser.add_argument("--registries", type=int, default=12)
+    parser.add_argument("--rounds", type=int, default=100, help="edits; starts are a fifth of it (default: 100)")
+    parser.add_argument("--idle-seconds", type=float, default=60.0)
+    return parser.parse_args()
+
+
+def _load() -> list[str]:
+    return [f"{load:.1f}" for load in os.getloadavg()]
+
+
+def _show(rows: Sequence[figures.Row]) -> None:
+    marks = {None: "", True: "holds", False: "MISSED"}
+    print(
+        "\n".join(
+            table([(row.what.ljust(52), row.figure.ljust(26), row.target.ljust(28), marks[row.holds]) for row in rows])
+        )
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,111 @@
+"""A containerd that reads config.toml when it starts, as far as the agent can see it: on a FakeHost, in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from agent.errors import HostError
+from agent.ledger import Ledger
+from agent.model import Absent, ActiveState, CommandResult, Regular, UnitState
+from agent.plan import RemoveFile, WriteFile
+from tests.fakes import FakeHost
+
+CONFIG = "/etc/containerd/config.toml"
+PROGRAM = "/usr/bin/containerd"
+CTR = "/usr/bin/ctr"
+SOCKET = "/run/containerd/containerd.sock"
+UNIT = "containerd.service"
+DOWN = UnitState(ActiveState.INACTIVE, True, "dead")
+FAILED = UnitState(ActiveState.FAILED, True, "failed")
+
+
+class KilledError(BaseException):
+    """The agent is gone, in the middle of what it did."""
+
+
+@dataclass
+class ContainerdHost(FakeHost):
+    """`refuses` are words that keep the daemon from starting if they stand in its file, `breaks_cri` those that keep
+    its CRI plugin from starting, `rejects` those that its own check finds; `lives` counts changes until the agent is
+    killed (None: never)."""
+
+    version: str = "1.7.24"
+    refuses: tuple[str, ...] = ()
+    breaks_cri: tuple[str, ...] = ()
+    rejects: tuple[str, ...] = ()
+    lives: int | None = None
+    loaded: str = ""
+    starts: int = 0
+
+    def __post_init__(self) -> None:
+        for path in (PROGRAM, CTR, SOCKET):
+            self.put(path, "")
+        self.mkdirs("/etc/containerd")
+
+    def start(self) -> None:
+        """What systemd does: the unit is up with a new invocation, or has failed."""
+        self.starts += 1
+        self.clock = replace(self.clock, unix_seconds=self.clock.unix_seconds + 1)
+        if any(word in self.config for word in self.refuses):
+            self.units[UNIT] = FAILED
+            return
+        self.loaded = self.config
+        at = self.clock.unix_seconds
+        self.units[UNIT] = UnitState(ActiveState.ACTIVE, True, "running", 600 + self.starts, f"i{self.starts}", at)
+        self.processes = {600 + self.starts: (PROGRAM,)}
+        self.clock = replace(self.clock, unix_seconds=at + 1)
+
+    @property
+    def config(self) -> str:
+        state = self.files.get(CONFIG, Absent())
+        return state.content.decode() if isinstance(state, Regular) else ""
+
+    @property
+    def is_up(self) -> bool:
+        return self.unit(UNIT).is_up
+
+    def command(self, argv: Sequence[str]) -> CommandResult | None:
+        if argv[-1] == "--version":
+            return CommandResult(0, f"containerd github.com/containerd/containerd v{self.version} 0", "")
+        if argv[-1] == "dump":
+            rejected = any(word in self.config for word in self.rejects)
+            return CommandResult(1, "", "no") if rejected else CommandResult(0, self.config, "")
+        state = "error" if any(word in self.loaded for word in self.breaks_cri) else "ok"
+        return CommandResult(0, f"TYPE ID PLATFORMS STATUS\nio.containerd.grpc.v1 cri linux/amd64 {state}\n", "")
+
+    def restart_unit(self, unit: str, deadline_seconds: float) -> None:
+        self._step()
+        super().restart_unit(unit, deadline_seconds)
+        self.start()
+        self._step()
+        if not self.is_up:
+            raise HostError(unit, "did not come up after a restart")
+
+    def recover_unit(self, unit: str, deadline_seconds: float) -> None:
+        self._step()
+        super().recover_unit(unit, deadline_seconds)
+        self.start()
+        if not self.is_up:
+            raise HostError(unit, "did not come up")
+
+    def write_files(self, actions: Sequence[WriteFile]) -> tuple[HostError | None, ...]:
+        results = []
+        for action in actions:
+            self._step()
+            results += super().write_files([action])
+        return tuple(results)
+
+    def remove_file(self, action: RemoveFile) -> None:
+        self._step()
+        super().remove_file(action)
+
+    def save_ledger(self, ledger: Ledger) -> None:
+        self._step()
+        super().save_ledger(ledger)
+
+    def _step(self) -> None:
+        if self.lives is not None:
+            self.lives -= 1
+            if self.lives < 0:
+                raise KilledError

@@ -1,0 +1,185 @@
+"""A dockerd in memory: it reads daemon.json at its start and at a SIGHUP, as the real one does (moby daemon/reload.go),
+and answers /info and /events. Written from the measured facts, not from the agent's table, so that the two can differ.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from agent.errors import HostError
+from agent.ledger import Ledger
+from agent.model import ActiveState, Now, Regular, UnitState
+from agent.plan import RemoveFile, WriteFile
+from tests.fakes import FakeHost
+
+UNIT = "docker.service"
+SOCKET = "/run/docker.sock"
+DAEMON_JSON = "/etc/docker/daemon.json"
+
+KEEPS = {"registry-mirrors", "insecure-registries", "labels", "debug", "live-restore", "shutdown-timeout"}
+DROPS = {"max-concurrent-downloads", "features"}
+
+Values = dict[str, Any]
+
+
+class Crash(BaseException):
+    """The agent is killed here."""
+
+
+@dataclass
+class DockerHost(FakeHost):
+    """A machine whose dockerd lives. Time passes with every change; `crash_after` counts down changes to a kill;
+    a SIGHUP is taken only when time passes, for it is asynchronous. `deaf`: it does not answer;
+    `refuses_reloads`: there is something in the file that it does not like at a SIGHUP."""
+
+    running: Values = field(default_factory=dict)
+    events: list[float] = field(default_factory=list)
+    restarts: list[float] = field(default_factory=list)
+    wrong_acts: list[str] = field(default_factory=list)
+    invocations: int = 0
+    signals: int = 0
+    crash_after: int | None = None
+    deaf: bool = False
+    refuses_reloads: bool = False
+
+    def __post_init__(self) -> None:
+        self.mkdirs("/etc/docker")
+        self.answers[(SOCKET, "/info")] = self.info
+        self.answers[(SOCKET, "/events")] = self.reload_events
+        self.units[UNIT] = UnitState(ActiveState.INACTIVE, loaded=True)
+
+    # --- what others do ------------------------------------------------------------------------------------------
+
+    @property
+    def is_up(self) -> bool:
+        return self.units[UNIT].is_up
+
+    def start(self) -> None:
+        """(Re)start it: a new invocation that reads the file."""
+        self.tick(0.5)
+        self.invocations += 1
+        state = UnitState(ActiveState.ACTIVE, True, "running", 100 + self.invocations, f"i{self.invocations}")
+        self.units[UNIT] = replace(state, started_at=self.clock.unix_seconds)
+        self.tick(0.1)
+        self.running, self.signals, self.events = self.file(), 0, []
+        self.tick(0.5)
+
+    def stop(self) -> None:
+        self.units[UNIT] = UnitState(ActiveState.INACTIVE, loaded=True)
+        self.running = {}
+        self.tick(0.1)
+
+    def tick(self, seconds: float) -> None:
+        """Time passes."""
+        self.clock = Now(self.clock.unix_seconds + seconds, self.clock.local_minute)
+        if self.signals and self.is_up:
+            self.signals = 0
+            self._reload()
+
+    def file(self) -> Values:
+        state = self.files.get(DAEMON_JSON)
+        return dict(json.loads(state.content)) if isinstance(state, Regular) else {}
+
+    def edit(self, changes: Mapping[str, Any]) -> None:
+        """Somebody else sets keys in the file; None removes one."""
+        values = {**self.file(), **changes}
+        self.tick(0.1)
+        self.put(DAEMON_JSON, json.dumps({key: value for key, value in values.items() if value is not None}))
+        self.tick(0.1)
+
+    def delete(self) -> None:
+        """Somebody else deletes the file."""
+        self.tick(0.1)
+        self.files.pop(DAEMON_JSON, None)
+        self.mtimes["/etc/docker"] = self.clock.unix_seconds
+        self.tick(0.1)
+
+    # --- what the daemon says ------------------------------------------------------------------------------------
+
+    def info(self) -> bytes | None:
+        if self.deaf or not self.is_up:
+            return None
+        hosts = {host: {"Secure": False} for host in self.running.get("insecure-registries") or []}
+        return json.dumps(
+            {
+                "ServerVersion": "26.1.5",
+                "RegistryConfig": {
+                    "Mirrors": [f"{url}/" for url in self.running.get("registry-mirrors") or []] or None,
+                    "IndexConfigs": {"docker.io": {"Secure": True}, **hosts},
+                    "InsecureRegistryCIDRs": ["127.0.0.0/8"],
+                },
+                "Debug": bool(self.running.get("debug")),
+                "LiveRestoreEnabled": bool(self.running.get("live-restore")),
+                "LoggingDriver": self.running.get("log-driver") or "json-file",
+                "Labels": self.running.get("labels"),
+                "ContainersRunning": 2,
+            }
+        ).encode()
+
+    def reload_events(self) -> bytes:
+        lines = [{"Type": "daemon", "Action": "reload", "timeNano": int(at * 1e9)} for at in self.events]
+        return "\n".join(map(json.dumps, lines)).encode()
+
+    # --- what the agent does -------------------------------------------------------------------------------------
+
+    def reload_unit(self, unit: str) -> None:
+        self._about_to_change()
+        self._note_act("reload")
+        super().reload_unit(unit)
+        self.signals += 1
+
+    def restart_unit(self, unit: str, deadline_seconds: float) -> None:
+        self._about_to_change()
+        self._note_act("restart")
+        self.restarts.append(self.clock.unix_seconds)
+        super().restart_unit(unit, deadline_seconds)
+        self.start()
+
+    def write_files(self, actions: Sequence[WriteFile]) -> tuple[HostError | None, ...]:
+        self._about_to_change()
+        self.mtimes["/etc/docker"] = self.clock.unix_seconds
+        return super().write_files(actions)
+
+    def remove_file(self, action: RemoveFile) -> None:
+        self._about_to_change()
+        super().remove_file(action)
+        self.mtimes["/etc/docker"] = self.clock.unix_seconds
+
+    def save_ledger(self, ledger: Ledger) -> None:
+        self._about_to_change()
+        super().save_ledger(ledger)
+
+    def pause(self, seconds: float) -> None:
+        self.tick(seconds)
+
+    def _about_to_change(self) -> None:
+        self.tick(0.03)
+        if self.crash_after is not None:
+            self.crash_after -= 1
+            if self.crash_after < 0:
+                self.crash_after = None
+                raise Crash
+
+    def _note_act(self, act: str) -> None:
+        if not self.is_up:
+            self.wrong_acts.append(f"{act} of a daemon that is not up")
+        if act == "restart" and self.restarts and self.clock.unix_seconds - self.restarts[-1] < 60:
+            self.wrong_acts.append("restart within 60 s of the last")
+
+    def _reload(self) -> None:
+        if self.refuses_reloads:
+            return
+        values = self.file()
+        for key in KEEPS & values.keys():
+            self.running[key] = values[key]
+        store = (self.running.get("features") or {}).get("containerd-snapshotter")
+        for key in DROPS:
+            self.running.pop(key, None)
+            if key in values:
+                self.running[key] = values[key]
+        if store is not None or "features" in self.running:
+            self.running["features"] = {**(self.running.get("features") or {}), "containerd-snapshotter": store}
+        self.events.append(self.clock.unix_seconds)

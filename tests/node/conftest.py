@@ -1,0 +1,143 @@
+"""Fixtures of the node tests: one booted node per suite, put back to its first state before every test.
+
+    pytest tests/node                          bookworm and trixie
+    pytest tests/node --suite forky            any of rootfs.SUITES, repeatable
+    pytest tests/node -n 2 --dist loadgroup    one worker per suite
+
+MIRROR_AGENT_NODE_TESTS=required turns every skip into a failure.
+"""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.node import rootfs
+from tests.node.machine import Node
+from tests.node.nspawn import require_host
+from tests.node.rig import Rig, build_rig, reset
+from tests.node.service import Service
+
+DEFAULT_SUITES = ("bookworm", "trixie")
+SUITES_WITH_OLD_PYTHON = {"bullseye"}
+_HERE = Path(__file__).parent
+_JOURNAL = pytest.StashKey[tuple[Node, str]]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--suite", action="append", default=None, choices=rootfs.SUITES,
+        help=f"Debian suite to boot as a node, repeatable (default: {' '.join(DEFAULT_SUITES)})",
+    )  # fmt: skip
+    parser.addoption("--node-journals", type=Path, default=None, help="where the journals of failed tests go")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "not_on(suite, ...): the node test says nothing about these Debian suites")
+    config.addinivalue_line("markers", "only_on(suite, ...): the node test needs one of these Debian suites")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Every test that uses a node runs once per chosen suite; those with the agent need a Python that can run it."""
+    if "suite" not in metafunc.fixturenames:
+        return
+    left_out = {suite for mark in metafunc.definition.iter_markers("not_on") for suite in mark.args}
+    if metafunc.module.__name__.rpartition(".")[2] != "test_harness":
+        left_out |= SUITES_WITH_OLD_PYTHON
+    only = [suite for mark in metafunc.definition.iter_markers("only_on") for suite in mark.args]
+    asked_for = metafunc.config.getoption("suite", default=None)
+    chosen = dict.fromkeys(asked_for or only or DEFAULT_SUITES)
+    left_out |= set(chosen) - set(only) if only else set()
+    metafunc.parametrize("suite", [suite for suite in chosen if suite not in left_out], scope="session")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    grouped = config.pluginmanager.hasplugin("xdist")
+    for item in items:
+        if _HERE not in item.path.parents or not isinstance(item, pytest.Function) or not hasattr(item, "callspec"):
+            continue
+        suite = item.callspec.params.get("suite")
+        if isinstance(suite, str):
+            item.add_marker(pytest.mark.node)
+            if grouped:
+                item.add_marker(pytest.mark.xdist_group(f"node-{suite}"))
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Required nodes do not skip; a failed test leaves its node's journal behind."""
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    if report.skipped and item.get_closest_marker("node") and os.environ.get("MIRROR_AGENT_NODE_TESTS") == "required":
+        report.outcome = "failed"
+        report.longrepr = f"MIRROR_AGENT_NODE_TESTS=required, but: {call.excinfo.value if call.excinfo else 'skipped'}"
+    if report.failed and _JOURNAL in item.stash:
+        node, cursor = item.stash[_JOURNAL]
+        directory = item.config.getoption("node_journals", default=None) or Path("/var/tmp/mirror-agent-journals")
+        saved = node.save_journal(directory / item.name.replace("/", "_"), after=cursor)
+        report.sections.append((f"the node's journal, saved as {saved}", _tail(saved)))
+
+
+def _tail(path: Path, lines: int = 60) -> str:
+    return "\n".join(path.read_text(errors="replace").splitlines()[-lines:]) if path.is_file() else "(none)"
+
+
+@pytest.fixture(scope="session")
+def shared_rig(suite: str) -> Iterator[Rig]:
+    """One booted node of the suite, with its registries; skipped where nodes cannot be booted."""
+    with _bootable(suite, "shared") as node:
+        yield build_rig(node)
+
+
+@pytest.fixture
+def rig(shared_rig: Rig, request: pytest.FixtureRequest) -> Rig:
+    """The suite's node as it was after boot: no desired state, no managed file, no image, Docker with no mirror."""
+    reset(shared_rig)
+    request.node.stash[_JOURNAL] = (shared_rig.node, shared_rig.node.cursor())
+    return shared_rig
+
+
+@pytest.fixture
+def fresh_rig(suite: str, request: pytest.FixtureRequest) -> Iterator[Rig]:
+    """A node of its own, for a test that leaves it unusable."""
+    with _bootable(suite, "fresh") as node:
+        built = build_rig(node)
+        request.node.stash[_JOURNAL] = (node, "")
+        yield built
+
+
+@pytest.fixture
+def node(rig: Rig) -> Node:
+    """The node of `rig`."""
+    return rig.node
+
+
+@pytest.fixture
+def service(rig: Rig) -> Iterator[Service]:
+    """The installed agent, stopped and without a desired state."""
+    installed = _installed(rig)
+    yield installed
+    installed.stop()
+
+
+@pytest.fixture
+def fresh_service(fresh_rig: Rig) -> Service:
+    """The agent on a node of its own."""
+    return _installed(fresh_rig)
+
+
+def _installed(rig: Rig) -> Service:
+    try:
+        return Service.install(rig)
+    except rootfs.CannotBuildError as missing:
+        pytest.skip(str(missing))
+
+
+def _bootable(suite: str, name: str) -> Node:
+    try:
+        require_host()
+        rootfs.ensure(suite)
+    except rootfs.CannotBuildError as missing:
+        pytest.skip(str(missing))
+    return Node(suite, name=name)

@@ -1,0 +1,103 @@
+"""What a node test works with: a node whose containerd reads certs.d, and two mirrors that tell themselves apart.
+
+`reset` puts a used node back, fast (no restart where none is needed), so that one boot serves a whole run.
+"""
+
+import json
+from dataclasses import dataclass
+
+from tests.node.machine import Node
+from tests.node.pulls import docker_info, docker_mirrors
+from tests.node.registry import Registry
+from tests.node.waiting import wait_until
+
+CERTS_D = "/etc/containerd/certs.d"
+DAEMON_JSON = "/etc/docker/daemon.json"
+DESIRED_STATE = "/etc/mirror-agent.yaml"
+HUB_IMAGE = "docker.io/library/hello:latest"
+GHCR_IMAGE = "ghcr.io/org/app:latest"
+RELOAD_DEADLINE_SECONDS = 10.0
+_CONFIG_PATH = f"""
+    [plugins."io.containerd.grpc.v1.cri".registry]
+      config_path = "{CERTS_D}"
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Rig:
+    """A node and two registries in it; both hold HUB_IMAGE and GHCR_IMAGE, each its own."""
+
+    node: Node
+    first: Registry
+    second: Registry
+
+
+def build_rig(node: Node) -> Rig:
+    """Start the registries, fill them, and point containerd's CRI at certs.d (one restart of containerd)."""
+    mirrors = [Registry(node, name, port).start() for name, port in (("first", 5001), ("second", 5002))]
+    for mirror in mirrors:
+        mirror.push("library/hello")
+        mirror.push("org/app")
+    config = node.text("/etc/containerd/config.toml")
+    assert "config_path" not in config, config
+    node.put("/etc/containerd/config.toml", config.rstrip("\n") + "\n" + _CONFIG_PATH)
+    node.run("systemctl restart containerd")
+    node.run("cp -a /etc/docker /root/etc-docker; cp -a /etc/containerd /root/etc-containerd; systemctl start docker")
+    return Rig(node, *mirrors)
+
+
+_RESET = f"""
+systemctl stop mirror-agent 2>/dev/null
+for path in /etc/docker/daemon.json {CERTS_D} /etc/containerd /etc/docker; do
+  while mountpoint -q "$path"; do umount "$path"; done
+  chattr -R -f -i -a "$path"
+done
+rm -rf {DESIRED_STATE} /var/lib/mirror-agent /run/mirror-agent /etc/systemd/system/mirror-agent.service.d
+for name in docker containerd; do
+  mkdir -p "/etc/$name"
+  cmp -s /root/etc-containerd/config.toml /etc/containerd/config.toml && keep=config.toml || keep=
+  find "/etc/$name" -mindepth 1 ! -name "$keep" -delete
+  cp -an "/root/etc-$name/." "/etc/$name/"
+done
+systemctl daemon-reload
+systemctl reset-failed
+systemctl start docker containerd
+docker ps -aq | xargs -r docker rm -f >/dev/null
+docker images -q | sort -u | xargs -r docker rmi -f >/dev/null
+ctr -n k8s.io images ls -q | xargs -r ctr -n k8s.io images rm >/dev/null
+true
+"""
+
+
+def reset(rig: Rig) -> None:
+    """Put the node back: agent stopped and forgotten, files as after boot, Docker with no mirror, no image anywhere."""
+    node = rig.node
+    node.run(_RESET)
+    for registry in (rig.first, rig.second):
+        registry.start()
+    if docker_info(node)["LoggingDriver"] != "json-file":
+        node.run("systemctl restart docker")
+    if has_registry_settings(node):
+        _clear_docker(node)
+
+
+def has_registry_settings(node: Node) -> bool:
+    """Whether the running dockerd has mirrors or insecure registries beyond loopback."""
+    registry_config = docker_info(node)["RegistryConfig"]
+    assert isinstance(registry_config, dict)
+    named = [name for name, index in registry_config["IndexConfigs"].items() if not index["Secure"]]
+    ranges = [block for block in registry_config["InsecureRegistryCIDRs"] if block not in ("127.0.0.0/8", "::1/128")]
+    return bool(named or ranges or docker_mirrors(node))
+
+
+def _clear_docker(node: Node) -> None:
+    """A reload takes back what an explicit empty list replaces, and keeps what is merely absent: so, in two steps."""
+    node.put(DAEMON_JSON, json.dumps({"registry-mirrors": [], "insecure-registries": [], "debug": False}))
+    reload_docker(node)
+    wait_until(lambda: not has_registry_settings(node), RELOAD_DEADLINE_SECONDS, "Docker without mirrors")
+    node.run(["rm", DAEMON_JSON])
+
+
+def reload_docker(node: Node) -> None:
+    """SIGHUP to dockerd and to nothing else in its cgroup."""
+    node.run("systemctl kill -s HUP --kill-who=main docker.service")

@@ -1,0 +1,189 @@
+"""What a person sees of a status: whole texts, plain and in colours, in any script and width."""
+
+import time
+from dataclasses import replace
+
+import pytest
+
+from agent.cli.status import Shown
+from agent.cli.terminal import padded, painted, plain, table, width_of
+from agent.cli.views import age, moment, status_lines, word_of
+from agent.errors import Problem
+from agent.model import RegistryReport, RuntimeReport
+from agent.plan import Conflict
+from agent.status import Pending, Status
+
+ALIYUN, DAOCLOUD, GHCR = (
+    "https://uw9bnv9c.mirror.aliyuncs.com",
+    "https://docker.m.daocloud.io",
+    "https://ghcr.m.daocloud.io",
+)
+CONTAINERD = RuntimeReport(
+    "containerd",
+    "containerd",
+    True,
+    "1.7.24",
+    True,
+    "/etc/containerd/certs.d is in use, nothing to restart",
+    (
+        RegistryReport("docker.io", (ALIYUN, DAOCLOUD, "registry-1.docker.io")),
+        RegistryReport("ghcr.io", (GHCR, "ghcr.io")),
+    ),
+)
+DOCKER = RuntimeReport(
+    "docker",
+    "Docker",
+    True,
+    "26.1.5",
+    True,
+    "reloaded 12 s ago, no container was touched",
+    (
+        RegistryReport("docker.io", (ALIYUN, DAOCLOUD, "Docker Hub")),
+        RegistryReport("ghcr.io", (), note="not possible in Docker 26; pull ghcr.m.daocloud.io/NAME instead"),
+    ),
+)
+LIVE = Shown(
+    Status(
+        generation="7f3a91c" + "0" * 57,
+        source="/etc/mirror-agent.yaml",
+        converged_at=1000.0,
+        cause="after an edit of /etc/mirror-agent.yaml",
+        runtimes=(CONTAINERD, DOCKER),
+    ),
+    now=1012.9,
+    daemon_pid=123,
+)
+
+
+def as_it_is(_: str, text: str) -> str:
+    return text
+
+
+def text_of(shown: Shown, width: int | None = None) -> str:
+    return "\n".join(status_lines(shown, as_it_is, width))
+
+
+def changed(shown: Shown, **fields: object) -> Shown:
+    return replace(shown, status=replace(shown.status, **fields))  # type: ignore[arg-type]
+
+
+def test_a_live_node() -> None:
+    """The answer, then each runtime, then its registries with their hosts in order, in straight columns."""
+    assert text_of(LIVE) == (
+        "converged   7f3a91c, 12 s ago, after an edit of /etc/mirror-agent.yaml\n"
+        "containerd  1.7.24  live      /etc/containerd/certs.d is in use, nothing to restart\n"
+        f"  docker.io  {ALIYUN}, {DAOCLOUD}, then registry-1.docker.io\n"
+        f"  ghcr.io    {GHCR}, then ghcr.io\n"
+        "Docker      26.1.5  live      reloaded 12 s ago, no container was touched\n"
+        f"  docker.io  {ALIYUN}, {DAOCLOUD}, then Docker Hub\n"
+        "  ghcr.io    not possible in Docker 26; pull ghcr.m.daocloud.io/NAME instead"
+    )
+
+
+def test_everything_that_can_be_wrong_is_said() -> None:
+    """Each trouble has a line that begins with its kind; the first word of all is the worst of them."""
+    troubled = changed(
+        replace(LIVE, missing=("containerd: write /x (0644): somebody changed it",), daemon_pid=0),
+        outcome="failed",
+        runtimes=(replace(DOCKER, live=False, registries=()),),
+        problems=(Problem(4, 5, "registries.docker.io.mirror", 'unknown key, did you mean "mirrors"?', 6),),
+        conflicts=(Conflict("/etc/docker/daemon.json", "is not JSON; mend it"),),
+        pending=(Pending("docker", "restart", "docker.service", "log-driver changed; waits for 02:00", 60.0),),
+        last_error="/etc/docker: read-only file system (EROFS)",
+        last_error_at=952.0,
+    )
+    assert text_of(troubled) == (
+        "invalid     7f3a91c stays in force, 12 s ago, after an edit of /etc/mirror-agent.yaml\n"
+        "Docker      26.1.5  not live  reloaded 12 s ago, no container was touched\n"
+        'invalid     /etc/mirror-agent.yaml:4:5: registries.docker.io.mirror: unknown key, did you mean "mirrors"?\n'
+        "conflict    /etc/docker/daemon.json: is not JSON; mend it\n"
+        "drift       containerd: write /x (0644): somebody changed it\n"
+        "pending     docker: restart: log-driver changed; waits for 02:00\n"
+        "last error  1 min ago: /etc/docker: read-only file system (EROFS)\n"
+        "no daemon   nobody keeps it so: systemctl start mirror-agent"
+    )
+
+
+@pytest.mark.parametrize(
+    ("shown", "word", "live"),
+    [
+        (LIVE, "converged", True),
+        (replace(LIVE, daemon_pid=0), "converged", True),
+        (changed(LIVE, generation=""), "inert", False),
+        (changed(LIVE, runtimes=(replace(DOCKER, live=False),)), "not live", False),
+        (changed(LIVE, runtimes=(replace(DOCKER, live=None),)), "converged", True),
+        (changed(LIVE, outcome="degraded"), "degraded", False),
+        (changed(LIVE, outcome="failed"), "failed", False),
+        (changed(LIVE, pending=(Pending("docker", "restart", "docker.service", "waits"),)), "pending", False),
+        (replace(LIVE, missing=("docker: write /x: y",)), "drifted", False),
+        (replace(LIVE, missing=("docker: write /x: y",), is_new=True), "pending", False),
+        (changed(LIVE, conflicts=(Conflict("/x", "y"),)), "conflict", False),
+        (changed(LIVE, problems=(Problem(1, 1, "x", "y"),)), "invalid", False),
+    ],
+)
+def test_the_first_word_and_the_exit_code_agree(shown: Shown, word: str, live: bool) -> None:
+    """`converged` and nothing else is live."""
+    assert (word_of(shown), shown.is_live) == (word, live)
+    assert (word == "converged") is live
+
+
+def test_chinese_titles_and_names_keep_the_columns_straight() -> None:
+    """A Chinese character takes two columns, and the padding knows it."""
+    report = replace(DOCKER, title="容器引擎甲乙丙", registries=(RegistryReport("镜像", (GHCR,)), DOCKER.registries[0]))
+    lines = text_of(changed(LIVE, runtimes=(report, CONTAINERD))).splitlines()
+    assert lines[1].startswith("容器引擎甲乙丙  26.1.5")
+    assert lines[4].startswith("containerd      1.7.24")
+    assert {width_of(line[: line.index("https://")]) for line in lines[2:4]} == {13}
+
+
+def test_on_a_narrow_terminal_hosts_go_below_each_other() -> None:
+    """No line is wider than the terminal, and what was wrapped stands under its first host."""
+    lines = text_of(LIVE, 78).splitlines()
+    assert max(map(len, lines[2:4])) <= 78
+    assert lines[3] == " " * 13 + f"{DAOCLOUD}, then registry-1.docker.io"
+
+
+def test_colours_change_nothing_but_colours() -> None:
+    """Without its escape codes the coloured text is the plain one; live is green, what is wrong is not."""
+    coloured = "\n".join(status_lines(LIVE, painted))
+    for code in ("\x1b[32m", "\x1b[1m", "\x1b[0m"):
+        assert code in coloured
+        coloured = coloured.replace(code, "")
+    assert coloured == text_of(LIVE)
+
+
+def test_what_comes_from_files_cannot_steer_a_terminal() -> None:
+    """Escape codes in a message are written out."""
+    shown = changed(LIVE, conflicts=(Conflict("/etc/x\x1b[2J", "\x9b31m"),))
+    assert text_of(shown).splitlines()[-1] == "conflict    /etc/x\\x1b[2J: \\x9b31m"
+    assert plain("a\tb\n") == "a\tb\n"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (-3.0, "0 s ago"),
+        (0.0, "0 s ago"),
+        (59.9, "59 s ago"),
+        (60.0, "1 min ago"),
+        (7199.0, "1 h ago"),
+        (86400.0, "1 day ago"),
+        (3 * 86400.0, "3 days ago"),
+    ],
+)
+def test_ages_are_in_the_largest_unit_that_fits(seconds: float, words: str) -> None:
+    """A clock that went backwards gives no negative age."""
+    assert age(seconds) == words
+
+
+def test_a_moment_of_another_day_has_its_date() -> None:
+    """Today the time is enough."""
+    noon = time.mktime((2026, 11, 24, 12, 0, 0, 0, 0, -1))
+    assert (moment(noon - 5280, noon), moment(noon - 86400, noon)) == ("10:32", "2026-11-23 12:00")
+
+
+def test_a_table_is_as_wide_as_its_cells() -> None:
+    """Columns are aligned by what is seen, and no line ends in spaces."""
+    assert table([("a", "bb", ""), ("镜像", "b", "c")]) == ["a     bb", "镜像  b   c"]
+    assert table([]) == []
+    assert padded("镜", 4) == "镜  "

@@ -1,0 +1,176 @@
+"""The keeper: which desired state is in force, and what is said about it."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from agent.events import Event, Kind
+from agent.keeper import Keeper
+from agent.node import Places, RealHost
+from agent.status import decode
+
+CONFIG = "/etc/mirror-agent.yaml"
+TWO_REGISTRIES = """\
+version: 1
+registries:
+  docker.io: {mirrors: [https://docker.m.daocloud.io]}
+  ghcr.io: {mirrors: [https://ghcr.m.daocloud.io]}
+"""
+
+
+class Machine:
+    """A root with a desired state, and a keeper on it; `start` again is a restart of the agent."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        (root / "etc").mkdir()
+        self.events: list[Event] = []
+        self.start()
+
+    def start(self) -> None:
+        self.host = RealHost(Places(root=str(self.root)))
+        self.keeper = Keeper(self.host, CONFIG, self.events.append, owner=os.geteuid())
+
+    def edit(self, text: str, mode: int = 0o640) -> None:
+        path = self.root / "etc/mirror-agent.yaml"
+        path.write_text(text, encoding="utf-8")
+        path.chmod(mode)
+
+    def said(self, *kinds: Kind) -> list[str]:
+        found = [event.message for event in self.events if event.kind in kinds]
+        self.events.clear()
+        return found
+
+
+@pytest.fixture
+def machine(tmp_path: Path) -> Machine:
+    return Machine(tmp_path)
+
+
+def test_a_good_state_is_loaded_once(machine: Machine) -> None:
+    """One line says which state is in force; a second look at the same bytes says nothing."""
+    machine.edit(TWO_REGISTRIES)
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    assert machine.said(Kind.LOADED) == ["desired state f961be9 loaded from /etc/mirror-agent.yaml: 2 registries"]
+    machine.keeper.look(acts=True)
+    assert machine.events == []
+
+
+def test_an_invalid_edit_keeps_the_last_good_state(machine: Machine) -> None:
+    """Every problem is named with its place, the state in force does not change, and it is said that it stays."""
+    machine.edit(TWO_REGISTRIES)
+    machine.keeper.start()
+    machine.said()
+    good = machine.keeper.state
+    machine.edit("version: 1\nregistries:\n  docker.io:\n    mirror: [https://docker.m.daocloud.io]\n")
+    machine.keeper.look(acts=True)
+    assert machine.keeper.state == good
+    assert machine.said(Kind.INVALID) == [
+        '/etc/mirror-agent.yaml:4:5: registries.docker.io.mirror: unknown key, did you mean "mirrors"?',
+        "Nothing was changed; the state f961be9 stays in force.",
+    ]
+    machine.keeper.look(acts=True)
+    assert machine.events == []
+
+
+@pytest.mark.parametrize("text", ["", "version: 1\nregistries: [", "\N{REPLACEMENT CHARACTER}\x00"])
+def test_a_truncated_file_never_means_remove_everything(machine: Machine, text: str) -> None:
+    """Editors truncate first: an empty or half file is invalid and changes nothing."""
+    machine.edit(TWO_REGISTRIES)
+    machine.keeper.start()
+    good = machine.keeper.state
+    machine.edit(text)
+    machine.keeper.look(acts=True)
+    assert machine.keeper.state == good
+
+
+def test_the_last_good_state_survives_a_restart_of_the_agent(machine: Machine) -> None:
+    """A boot with a broken file still repairs drift: the last good state lies beside the ledger."""
+    machine.edit(TWO_REGISTRIES)
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    good = machine.keeper.state
+    machine.edit("nonsense: true\n")
+    machine.start()
+    machine.keeper.start()
+    assert machine.keeper.state == good
+    assert "the last good state f961be9 is kept in force until /etc/mirror-agent.yaml is mended" in machine.said(
+        Kind.LOADED
+    )
+
+
+def test_no_file_is_waited_for(machine: Machine) -> None:
+    """Without a desired state nothing is managed; when it appears it is loaded."""
+    machine.keeper.start()
+    assert machine.keeper.look(acts=True) is None
+    assert machine.said(Kind.MISSING) == [
+        '/etc/mirror-agent.yaml: no such file; write one; a minimal desired state is the line "version: 1"',
+        "Nothing was changed; nothing is managed.",
+    ]
+    machine.edit("version: 1\n")
+    assert machine.keeper.look(acts=True) is not None
+
+
+def test_a_file_that_others_may_write_is_refused(machine: Machine) -> None:
+    """A root process obeys this file, so nobody else may be able to write it; the message says how to mend it."""
+    machine.edit(TWO_REGISTRIES, mode=0o666)
+    machine.keeper.start()
+    assert machine.keeper.state is None
+    assert machine.said(Kind.INVALID)[0] == (
+        "/etc/mirror-agent.yaml:1:1: (file): can be written by others than its owner (mode 0666); "
+        "run: chmod go-w /etc/mirror-agent.yaml"
+    )
+
+
+def test_status_is_published_once_per_change(machine: Machine) -> None:
+    """status.json says which state is in force and why it was looked at, and is not rewritten for nothing."""
+    machine.edit(TWO_REGISTRIES)
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    machine.keeper.publish()
+    path = machine.root / "run/mirror-agent/status.json"
+    status = decode(path.read_bytes())
+    assert status is not None
+    assert (status.short_generation, status.cause) == ("f961be9", "after the start of mirror-agent")
+    before = path.stat().st_ino
+    machine.keeper.look(acts=True)
+    machine.keeper.publish()
+    assert path.stat().st_ino == before
+
+
+def test_a_file_in_its_writers_hands_is_not_complained_about(machine: Machine) -> None:
+    """`install` removes the file before it writes the new one: what is seen in between is doubted, not said. What is
+    still so at the settled look is said then."""
+    machine.edit(TWO_REGISTRIES)
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    machine.said()
+    for text in ("", "version: 1\nregistr"):
+        machine.edit(text)
+        machine.keeper.look(acts=False)
+        assert (machine.keeper.doubts, machine.events) == (True, [])
+    machine.edit("version: 1\n")
+    machine.keeper.look(acts=False)
+    assert (machine.keeper.doubts, len(machine.said(Kind.LOADED))) == (False, 1)
+    machine.edit("version: 1\nregistr")
+    machine.keeper.look(acts=False)
+    machine.keeper.look(acts=True)
+    assert len(machine.said(Kind.INVALID)) == 2
+
+
+def test_the_journal_is_told_what_to_hide(machine: Machine) -> None:
+    """Header values, inline or from a file, are hidden before anything could quote them."""
+    token = machine.root / "etc/token"
+    token.write_text("Bearer from-a-file\n")
+    token.chmod(0o600)
+    machine.edit(
+        "version: 1\nregistries:\n  ghcr.io:\n    mirrors:\n"
+        "      - {url: 'https://m.example', header: {X-Key: [inline]}, header_file: {Authorization: /etc/token}}\n"
+    )
+    hidden: list[str] = []
+    Keeper(machine.host, CONFIG, machine.events.append, os.geteuid(), hidden.extend).start()
+    assert hidden == ["inline", "Bearer from-a-file"]
