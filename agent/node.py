@@ -101,6 +101,11 @@ class RealHost:
             with suppress(HostError):
                 self._files.sweep(directory)
 
+    def sweep_directory(self, path: str) -> None:
+        """Remove what a crash left of our own writes in a directory that nobody else writes to."""
+        with suppress(HostError):
+            self._files.sweep(path)
+
     # --- looking -------------------------------------------------------------------------------------------------
 
     def read(self, path: str) -> FileState:
@@ -350,11 +355,12 @@ def _is_settled(signature: Signature) -> bool:
 
 
 @contextmanager
-def locked(places: Places, purpose: str) -> Iterator[None]:
-    """Be the only mirror-agent that works on this root. Raises LockedError that says who is."""
+def locked(places: Places, purpose: str, name: str = "lock") -> Iterator[None]:
+    """Be the only mirror-agent that works on this root, or that does what the lock is named for. Raises LockedError
+    that says who is."""
     directory = places.run_directory if places.root == "/" else places.root + places.run_directory
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    path = f"{directory}/lock"
+    path = f"{directory}/{name}"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         _take(descriptor, path)

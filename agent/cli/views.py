@@ -12,6 +12,7 @@ from agent.model import RegistryReport, RuntimeReport
 
 if TYPE_CHECKING:
     from agent.cli.status import Shown
+    from agent.proof import Proof
 
 HEAD_COLUMNS = 10
 NARROWEST_COLUMNS = 60
@@ -122,8 +123,16 @@ def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
         yield _trouble("pending", f"{pending.runtime}: {pending.action}: {pending.reason}", paint)
     if status.last_error and status.outcome in {"failed", "degraded"}:
         yield _trouble("last error", f"{age(shown.now - status.last_error_at)}: {status.last_error}", paint)
+    for proof in shown.proofs or ():
+        yield _proof_line(proof, paint)
     if shown.daemon_pid == 0:
         yield _trouble("no daemon", "nobody keeps it so: systemctl start mirror-agent", paint)
+
+
+def _proof_line(proof: Proof, paint: Paint) -> str:
+    """`proved`, `not proved`, or `no proof` where there is nothing to prove."""
+    word, style = {True: ("proved", "good"), False: ("not proved", "bad"), None: ("no proof", "dim")}[proof.is_proved]
+    return f"{paint(style, padded(word, HEAD_COLUMNS))}  {plain(f'{proof.title}: {proof.sentence}')}"
 
 
 def _trouble(word: str, sentence: str, paint: Paint) -> str:

@@ -15,6 +15,7 @@ from agent.host import HostReader
 from agent.image import Image
 from agent.model import DesiredState, RuntimeReport
 from agent.plan import Plan
+from agent.proof import Bait, Proof
 from agent.route import Route
 
 ObservedT = TypeVar("ObservedT")
@@ -51,6 +52,11 @@ class Runtime(Protocol[ObservedT]):
 
     def report(self, desired: DesiredState, observed: ObservedT) -> RuntimeReport:
         """Pure. What `status` shows."""
+        ...
+
+    def proof(self, desired: DesiredState, observed: ObservedT) -> Bait | Proof:
+        """Pure. How `status --prove` can put the running daemon to the test; the Proof itself where the daemon has told
+        already, or cannot be tested."""
         ...
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:

@@ -16,9 +16,10 @@ from agent.host import HostReader
 from agent.image import Image
 from agent.model import DesiredState, Manage, Registry, RuntimeReport
 from agent.plan import FileAction, MakeDirectory, Plan, RemoveDirectory, RemoveFile, WriteFile
+from agent.proof import Bait, Proof
 from agent.render import Memo
 from agent.route import Route
-from agent.runtimes import Runtime, _containerd_adopt, _containerd_route
+from agent.runtimes import Runtime, _containerd_adopt, _containerd_proof, _containerd_route
 from agent.runtimes._certs_dir import trust_of
 from agent.runtimes._config_file import ConfigFile, look_at_config
 from agent.runtimes._config_plan import ConfigPlan, plan_config
@@ -66,6 +67,9 @@ class Containerd:
         notes = {name: trust_of(directory).left_out for name, directory in directories.items()}
         paths = {name: directory.file for name, directory in directories.items()}
         return report(desired, observed.daemon, paths, notes)
+
+    def proof(self, desired: DesiredState, observed: ObservedContainerd) -> Bait | Proof:
+        return _containerd_proof.proof(desired, observed.daemon)
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
         return _containerd_route.route(host, desired, image)

@@ -27,9 +27,10 @@ from agent.plan import (
     RemoveFile,
     WriteFile,
 )
+from agent.proof import Bait, Proof
 from agent.render import Memo
 from agent.route import Route
-from agent.runtimes import Runtime, _daemon_json, _docker_adopt, _docker_route
+from agent.runtimes import Runtime, _daemon_json, _docker_adopt, _docker_proof, _docker_route
 from agent.runtimes._docker_acts import UNIT, Acts, Situation, decide, wait_for_reload
 from agent.runtimes._docker_certs import look_at_certs, plan_certs
 from agent.runtimes._docker_checks import LATEST, OLDEST, Engine, faults_of
@@ -98,6 +99,9 @@ class Docker:
         docker = (observed.is_installed, observed.unit, observed.info)
         picture = Picture(*docker, observed.memory, observed.now, observed.certs)
         return report(desired, picture, self.plan(desired, observed))
+
+    def proof(self, desired: DesiredState, observed: ObservedDocker) -> Bait | Proof:
+        return _docker_proof.proof(desired, observed.info, observed.certs, self.report(desired, observed))
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
         unit = host.unit(UNIT)

@@ -11,6 +11,7 @@ from agent.cli.views import age, moment, status_lines, word_of
 from agent.errors import Problem
 from agent.model import RegistryReport, RuntimeReport
 from agent.plan import Conflict
+from agent.proof import Proof
 from agent.status import Pending, Status
 
 ALIYUN, DAOCLOUD, GHCR = (
@@ -125,6 +126,38 @@ def test_the_first_word_and_the_exit_code_agree(shown: Shown, word: str, live: b
     """`converged` and nothing else is live."""
     assert (word_of(shown), shown.is_live) == (word, live)
     assert (word == "converged") is live
+
+
+PROVED = Proof("containerd", "containerd", True, "it asked")
+NOT_PROVED = Proof("containerd", "containerd", False, "restart pending")
+NO_PROOF = Proof("docker", "Docker", None, "not running")
+
+
+def test_what_a_test_came_to_is_said() -> None:
+    """One line for each runtime, below all that is known without it."""
+    lines = text_of(replace(LIVE, proofs=(PROVED, NOT_PROVED, NO_PROOF))).splitlines()
+    assert lines[-3:] == [
+        "proved      containerd: it asked",
+        "not proved  containerd: restart pending",
+        "no proof    Docker: not running",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("proofs", "live"),
+    [
+        (None, True),
+        ((), False),
+        ((PROVED,), True),
+        ((PROVED, NO_PROOF), True),
+        ((NO_PROOF,), False),
+        ((PROVED, NOT_PROVED), False),
+    ],
+)
+def test_where_a_test_was_asked_for_it_decides_too(proofs: tuple[Proof, ...] | None, live: bool) -> None:
+    """Something must be proved and nothing refuted; and what is not live stays so."""
+    assert replace(LIVE, proofs=proofs).is_live is live
+    assert not changed(replace(LIVE, proofs=proofs), outcome="failed").is_live
 
 
 def test_chinese_titles_and_names_keep_the_columns_straight() -> None:
