@@ -15,6 +15,7 @@ from typing import Any, assert_never
 
 from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError
 from agent.events import Event, Kind, Level
+from agent.feud import Feuds
 from agent.host import Host, HostReader
 from agent.ledger import Ledger
 from agent.model import DesiredState, Manage, Regular, RuntimeReport
@@ -53,11 +54,14 @@ def reports(desired: DesiredState, host: HostReader) -> tuple[RuntimeReport, ...
     return tuple(runtime.report(desired, runtime.observe(host, desired)) for runtime in discover())
 
 
-def converge(desired: DesiredState, host: Host, emit: Emit, *, acts: bool) -> CycleResult:
+def converge(desired: DesiredState, host: Host, emit: Emit, *, acts: bool, feuds: Feuds | None = None) -> CycleResult:
     """Bring the machine to the desired state. With `acts` False only files are touched, and wanted acts are counted
-    as pending. Never raises for what the machine does: the result says what failed."""
+    as pending. `feuds` remembers from cycle to cycle who changes what we put back; without it everything is put back.
+    Never raises for what the machine does: the result says what failed."""
     started = time.monotonic()
-    cycles = [_Cycle(runtime, desired, host, emit) for runtime in discover()]
+    known = Feuds() if feuds is None else feuds
+    known.begin(desired.generation)
+    cycles = [_Cycle(runtime, desired, host, emit, known) for runtime in discover()]
     for cycle in cycles:
         cycle.run(acts=False)
     if acts:
@@ -89,6 +93,7 @@ class _Cycle:
     desired: DesiredState
     host: Host
     emit: Emit
+    feuds: Feuds
     tally: Tally = field(default_factory=Tally)
     errors: list[HostError] = field(default_factory=list)
     failed_groups: set[str] = field(default_factory=set)
@@ -120,8 +125,14 @@ class _Cycle:
         return False
 
     def _plan(self) -> Plan:
-        self.last_plan = self.runtime.plan(self.desired, self.runtime.observe(self.host, self.desired))
+        self.last_plan = self.feuds.restrain(self._whole_plan(), self._now())
         return self.last_plan
+
+    def _whole_plan(self) -> Plan:
+        return self.runtime.plan(self.desired, self.runtime.observe(self.host, self.desired))
+
+    def _now(self) -> float:
+        return self.host.now().unix_seconds
 
     # --- files ---------------------------------------------------------------------------------------------------
 
@@ -190,13 +201,16 @@ class _Cycle:
     def _finish(self, action: FileAction, error: HostError | None) -> None:
         if isinstance(error, ConcurrentChangeError):
             self.failed_groups.add(action.registry)
+            self.feuds.crossed(self.runtime.name, action, self._now(), self.host.exists)
         elif error is not None:
             self.failed_groups.add(action.registry)
             self._fail(error, action.registry)
         elif isinstance(action, WriteFile):
+            self.feuds.done(self.runtime.name, action, self._now(), self.host.exists)
             self.tally += Tally(written=1)
             self._tell(action, Kind.WROTE, "wrote")
         elif isinstance(action, RemoveFile):
+            self.feuds.done(self.runtime.name, action, self._now(), self.host.exists)
             self.tally += Tally(removed=1)
             self._tell(action, Kind.REMOVED, "removed")
 
@@ -251,7 +265,7 @@ class _Cycle:
             self.host.pause(step)
             waited, step = waited + step, min(step * 1.5, 0.5)
             self.host.refresh()
-            if not self._plan().acts:
+            if not self._whole_plan().acts:
                 return True
         return False
 
@@ -314,6 +328,8 @@ class _Cycle:
             deferred=plan.deferred,
             errors=tuple(map(str, errors)) + ((self.bug,) if self.bug else ()),
             stale_namespace=any(isinstance(error, StaleNamespaceError) for error in self.errors),
+            contentions=plan.contentions,
+            contended_seconds=min((each.until - self._now() for each in plan.contentions), default=None),
         )
 
     def _outcome(self, plan: Plan) -> Outcome:
@@ -323,6 +339,8 @@ class _Cycle:
             return Outcome.DEGRADED
         if plan.conflicts:
             return Outcome.CONFLICT
+        if plan.contentions:
+            return Outcome.CONTENDED
         return Outcome.UNCHANGED if self.tally.is_empty else Outcome.CHANGED
 
 

@@ -111,6 +111,8 @@ def look(session: Session) -> Shown:
         status, missing = _observed(status, desired, host)
     pid = session.daemon_pid() or (0 if session.settings.root == "/" else None)
     is_new = status.generation != known.generation
+    if is_new or not pid:
+        status = replace(status, contentions=())
     shown = Shown(status, host.now().unix_seconds, missing, is_new=is_new, daemon_pid=pid)
     return replace(shown, proofs=_proofs(session, desired, host)) if session.options.prove else shown
 

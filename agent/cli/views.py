@@ -12,6 +12,7 @@ from agent.model import RegistryReport, RuntimeReport
 
 if TYPE_CHECKING:
     from agent.cli.status import Shown
+    from agent.plan import Contention
     from agent.proof import Proof
 
 HEAD_COLUMNS = 10
@@ -40,12 +41,26 @@ def word_of(shown: Shown) -> str:
         ("invalid", bool(status.problems)),
         ("failed", status.outcome == "failed"),
         ("conflict", bool(status.conflicts)),
+        ("contended", bool(status.contentions)),
         ("drifted", bool(shown.missing) and not shown.is_new),
         ("pending", bool(shown.missing or status.pending)),
         ("degraded", status.outcome == "degraded"),
         ("not live", any(report.live is False for report in status.runtimes)),
     )
     return next((word for word, holds in candidates if holds), "converged")
+
+
+def contested(contention: Contention, now: float) -> str:
+    """Who fights over a file, and what becomes of it."""
+    by = f" ({contention.writer}, by its marks)" if contention.writer else ""
+    when = f"in {lasting(max(0.0, contention.until - now))}"
+    what = f"it is put back {when}" if contention.is_held else f"it is as desired; over {when} without a change"
+    return f"somebody else{by} keeps changing it, and the runtime is not restarted meanwhile; {what}"
+
+
+def lasting(seconds: float) -> str:
+    """`40 s`, from two minutes on `9 min`."""
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def age(seconds: float) -> str:
@@ -117,6 +132,8 @@ def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
         yield _trouble("invalid", place, paint)
     for conflict in status.conflicts:
         yield _trouble("conflict", f"{conflict.path}: {conflict.reason}", paint)
+    for contention in status.contentions:
+        yield _trouble("contended", f"{contention.path}: {contested(contention, shown.now)}", paint)
     for step in shown.missing:
         yield _trouble("pending" if shown.is_new else "drift", step, paint)
     for pending in status.pending:

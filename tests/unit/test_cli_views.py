@@ -10,7 +10,7 @@ from agent.cli.terminal import padded, painted, plain, table, width_of
 from agent.cli.views import age, moment, status_lines, word_of
 from agent.errors import Problem
 from agent.model import RegistryReport, RuntimeReport
-from agent.plan import Conflict
+from agent.plan import Conflict, Contention
 from agent.proof import Proof
 from agent.status import Pending, Status
 
@@ -89,6 +89,10 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         runtimes=(replace(DOCKER, live=False, registries=()),),
         problems=(Problem(4, 5, "registries.docker.io.mirror", 'unknown key, did you mean "mirrors"?', 6),),
         conflicts=(Conflict("/etc/docker/daemon.json", "is not JSON; mend it"),),
+        contentions=(
+            Contention("/etc/docker/daemon.json", "docker", "nvidia-ctk", 1052.9),
+            Contention("/etc/containerd/certs.d/ghcr.io/hosts.toml", "containerd", "", 1312.9, is_held=False),
+        ),
         pending=(Pending("docker", "restart", "docker.service", "log-driver changed; waits for 02:00", 60.0),),
         last_error="/etc/docker: read-only file system (EROFS)",
         last_error_at=952.0,
@@ -98,6 +102,10 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         "Docker      26.1.5  not live  reloaded 12 s ago, no container was touched\n"
         'invalid     /etc/mirror-agent.yaml:4:5: registries.docker.io.mirror: unknown key, did you mean "mirrors"?\n'
         "conflict    /etc/docker/daemon.json: is not JSON; mend it\n"
+        "contended   /etc/docker/daemon.json: somebody else (nvidia-ctk, by its marks) keeps changing it, and the"
+        " runtime is not restarted meanwhile; it is put back in 40 s\n"
+        "contended   /etc/containerd/certs.d/ghcr.io/hosts.toml: somebody else keeps changing it, and the runtime"
+        " is not restarted meanwhile; it is as desired; over in 5 min without a change\n"
         "drift       containerd: write /x (0644): somebody changed it\n"
         "pending     docker: restart: log-driver changed; waits for 02:00\n"
         "last error  1 min ago: /etc/docker: read-only file system (EROFS)\n"
@@ -119,6 +127,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         (replace(LIVE, missing=("docker: write /x: y",)), "drifted", False),
         (replace(LIVE, missing=("docker: write /x: y",), is_new=True), "pending", False),
         (changed(LIVE, conflicts=(Conflict("/x", "y"),)), "conflict", False),
+        (changed(LIVE, contentions=(Contention("/x", "docker", "", 1.0),)), "contended", False),
         (changed(LIVE, problems=(Problem(1, 1, "x", "y"),)), "invalid", False),
     ],
 )
