@@ -28,6 +28,7 @@ for part in preinst postinst prerm postrm conffiles; do
   done
 done
 dpkg -L "$name" | while read -r path; do
+  if [ -d "$path" ]; then continue; fi
   if [ -L "$path" ] || [ -f "$path" ]; then mkdir -p "$tree${path%/*}"; cp -a "$path" "$tree$path"; fi
 done
 dpkg-deb --root-owner-group -Znone -b "$tree" "/root/repacked/$name.deb" >/dev/null
