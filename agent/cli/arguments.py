@@ -81,12 +81,13 @@ _COMMANDS: tuple[Command, ...] = (run, check, plan, apply, status, explain, impo
 
 def parse(argv: Sequence[str]) -> Options:
     """Exits (SystemExit) with 2 for what cannot be meant, with 0 after --help and --version."""
-    found = _parser().parse_args(argv)
+    found = new_parser().parse_args(argv)
     flags = {name: getattr(found, name) for name in _FLAGS if hasattr(found, name)}
     return Options(flags, found, found.run, json=getattr(found, "json", False), debug=flags.get("debug", False))
 
 
-def _parser() -> argparse.ArgumentParser:
+def new_parser() -> argparse.ArgumentParser:
+    """Every command with its options: what completions and manual pages must say too (tests hold them to it)."""
     parser = argparse.ArgumentParser(
         prog="mirror-agent",
         description=_DESCRIPTION,
