@@ -99,6 +99,7 @@ def _write_valid(session: Session, found: Source, state: DesiredState, warnings:
         marked = [replace(warning, message=f"warning: {warning.message}") for warning in warnings]
         session.terminal.write(format_problems(found.path, found.data, marked))
     registries = _count(len(state.registries), "registry", "registries")
+    registries += ", so nothing is managed" if state.names_nothing else ""
     remark = f", {_count(len(warnings), 'warning', 'warnings')}" if warnings else ""
     session.terminal.write(f"{found.path} is valid: {state.short_generation}, {registries}{remark}")
 

@@ -68,7 +68,9 @@ def _summary(plans: Sequence[Plan], config: str) -> str:
     if all(plan.is_empty for plan in plans):
         return f"Nothing to do: everything is as {config} wants it."
     parts = [f"{count} {noun}" for count, noun in _counted(files, acts, waiting, conflicts) if count]
-    return f"{', '.join(parts) or 'Only the ledger changes'}. Nothing was touched; mirror-agent apply does it."
+    would_do = files or acts or not parts
+    advice = "; mirror-agent apply does it" if would_do else ""
+    return f"{', '.join(parts) or 'Only the ledger changes'}. Nothing was touched{advice}."
 
 
 def _counted(files: int, acts: int, waiting: int, conflicts: int) -> Iterator[tuple[int, str]]:
