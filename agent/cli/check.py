@@ -29,7 +29,9 @@ _READ_AT_MOST = 4 * 1024 * 1024
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, if it is not the one in force."""
-    parser.add_argument("file", metavar="FILE", nargs="?", default="", help="- for standard input")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="", help="another file to look at; - is standard input"
+    )
 
 
 @dataclass(frozen=True, slots=True)
