@@ -1,4 +1,4 @@
-"""Any Debian as it ships: install, edit the YAML, and both runtimes pull through the mirror, with no other human step."""
+"""Any Debian as it ships: install, edit the YAML, and both runtimes pull through the mirror; no other human step."""
 
 from collections.abc import Iterator
 
@@ -6,7 +6,6 @@ import pytest
 
 from tests.node.containers import pids_of_containers, start_containers, stop_containers
 from tests.node.install import REPOSITORY
-from tests.node.machine import Node
 from tests.node.pulls import cri_pull, docker_pull
 from tests.node.registry import Registry
 from tests.node.rig import GHCR_IMAGE, HUB_IMAGE, Rig
