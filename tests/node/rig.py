@@ -8,7 +8,7 @@ import json
 from dataclasses import dataclass
 
 from tests.node.machine import Node
-from tests.node.pulls import docker_info, docker_mirrors
+from tests.node.pulls import cri_pull, docker_info, docker_mirrors, docker_pull
 from tests.node.registry import Registry
 from tests.node.waiting import wait_until
 
@@ -109,3 +109,15 @@ def _clear_docker(node: Node) -> None:
 def reload_docker(node: Node) -> None:
     """SIGHUP to dockerd and to nothing else in its cgroup."""
     node.run("systemctl kill -s HUP --kill-who=main docker.service")
+
+
+def assert_pulls_from(mirror: Registry) -> None:
+    """What kubelet and `docker pull` get is what this mirror alone has."""
+    node = mirror.node
+    for image, repository in ((HUB_IMAGE, "library/hello"), (GHCR_IMAGE, "org/app")):
+        pull = cri_pull(node, image)
+        assert (pull.error, pull.image_id) == ("", mirror.pushed[repository].image_id)
+    mark = mirror.mark()
+    pull = docker_pull(node, HUB_IMAGE)
+    assert (pull.error, bool(pull.image_id)) == ("", True)
+    mirror.await_request("/v2/library/hello/manifests/", since=mark)

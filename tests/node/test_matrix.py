@@ -6,9 +6,7 @@ import pytest
 
 from tests.node.containers import pids_of_containers, start_containers, stop_containers
 from tests.node.install import REPOSITORY
-from tests.node.pulls import cri_pull, docker_pull
-from tests.node.registry import Registry
-from tests.node.rig import GHCR_IMAGE, HUB_IMAGE, Rig
+from tests.node.rig import Rig, assert_pulls_from
 from tests.node.service import Service, desired_state, starts_of
 
 _SHIPPED = (REPOSITORY / "packaging/mirror-agent.yaml").read_text()
@@ -43,15 +41,3 @@ def test_install_edit_pull_revert(stock_rig: Rig, containers: dict[str, str], st
     service.cli("revert")
     assert node.tree(*_TREES) == {path: entry[:5] for path, entry in before.items()}
     assert pids_of_containers(node) == containers
-
-
-def assert_pulls_from(mirror: Registry) -> None:
-    """What kubelet and `docker pull` get is what this mirror alone has."""
-    node = mirror.node
-    for image, repository in ((HUB_IMAGE, "library/hello"), (GHCR_IMAGE, "org/app")):
-        pull = cri_pull(node, image)
-        assert (pull.error, pull.image_id) == ("", mirror.pushed[repository].image_id)
-    mark = mirror.mark()
-    pull = docker_pull(node, HUB_IMAGE)
-    assert (pull.error, bool(pull.image_id)) == ("", True)
-    mirror.await_request("/v2/library/hello/manifests/", since=mark)
