@@ -14,7 +14,7 @@ from agent import cli
 from agent.cli import session
 from agent.cli.arguments import parse
 from agent.daemon import EXIT_STALE_NAMESPACE
-from agent.desired import json_schema
+from agent.desired.json_schema import json_schema
 from agent.desired.models import (
     ClientModel,
     ContainerdModel,
