@@ -28,6 +28,12 @@ def bold_words(page: str, name: str, tag: str) -> set[str]:
     return set()
 
 
+def words_of(page: str, name: str) -> list[str]:
+    """What is set in bold in a paragraph below a `check:`, each word once."""
+    bodies = (body for found, body in _LIST.findall(_source(page)) if found == name)
+    return list(dict.fromkeys(word for body in bodies for word in _standing_out(body) if "/" not in word))
+
+
 def examples(page: str) -> list[str]:
     """The text of each example, as a reader copies it."""
     return [_shown(body) for body in _EXAMPLE.findall(_source(page))]

@@ -14,6 +14,7 @@ from agent import cli
 from agent.cli import session
 from agent.cli.arguments import parse
 from agent.daemon import EXIT_STALE_NAMESPACE
+from agent.desired.daemon_keys import DAEMON_KEYS
 from agent.desired.json_schema import json_schema
 from agent.desired.models import (
     ClientModel,
@@ -26,10 +27,11 @@ from agent.desired.models import (
 )
 from agent.events import Event, Kind, Level
 from agent.journal import fields
+from agent.runtimes._docker_reload import INSECURE, MIRRORS, takes_reload
 from agent.settings import Settings, variable
 from tests.catalogs import entries
 from tests.command_line import all_options, commands, takes_value
-from tests.manual import MAN, bold_words, examples, lists, skeleton
+from tests.manual import MAN, bold_words, examples, lists, skeleton, words_of
 from tests.states import said
 
 PROGRAM = {"mirror-agent.8": "mirror-agent.catalog", "zh_CN/mirror-agent.8": "mirror-agent.zh_CN.catalog"}
@@ -105,6 +107,13 @@ def test_every_example_is_a_command_that_is_taken(page: str) -> None:
         words = shlex.split(call)
         end = next((place for place, word in enumerate(words) if word in {"|", ">", "&&"}), len(words))
         parse(words[:end])
+
+
+@pytest.mark.parametrize("page", PROGRAM)
+def test_every_key_that_a_reload_loads(page: str) -> None:
+    """Those of daemon.json for which the plan asks for a reload and not for a restart."""
+    keys = {key for key in (MIRRORS, INSECURE, *DAEMON_KEYS) if takes_reload(key, None, '{"x":true}')}
+    assert set(words_of(page, "reloadable")) == {*keys, "daemon.json"}
 
 
 @pytest.mark.parametrize("page", FILE)
