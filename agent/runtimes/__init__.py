@@ -8,15 +8,17 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from agent.found import Found, FoundRegistry
 from agent.host import HostReader
-from agent.image import Image
 from agent.model import DesiredState, RuntimeReport
 from agent.plan import Plan
-from agent.proof import Bait, Proof
-from agent.route import Route
+
+if TYPE_CHECKING:
+    from agent.found import Found, FoundRegistry
+    from agent.image import Image
+    from agent.proof import Bait, Proof
+    from agent.route import Route
 
 ObservedT = TypeVar("ObservedT")
 
