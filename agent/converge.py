@@ -22,6 +22,7 @@ from agent.model import DesiredState, Manage, Regular, RuntimeReport
 from agent.outcome import CycleResult, Outcome, RuntimeResult, Tally
 from agent.plan import (
     Act,
+    Deferred,
     FileAction,
     MakeDirectory,
     Plan,
@@ -41,12 +42,26 @@ more; whoever needs twelve fights with somebody, and the next cycle goes on."""
 RELOAD_DEADLINE_SECONDS = 10.0
 RESTART_DEADLINE_SECONDS = 90.0
 
+MASKED_RETRY_SECONDS = 60.0
+_MASKED = "{unit} is masked, so systemd would not start it again: systemctl unmask {unit}"
+
 Emit = Callable[[Event], None]
 
 
 def plans(desired: DesiredState, host: HostReader) -> tuple[Plan, ...]:
     """What would be done now, per runtime. Touches nothing."""
-    return tuple(runtime.plan(desired, runtime.observe(host, desired)) for runtime in discover())
+    return tuple(_planned(runtime, desired, host) for runtime in discover())
+
+
+def _planned(runtime: Runtime[Any], desired: DesiredState, host: HostReader) -> Plan:
+    """The runtime's plan, in which acts on a masked unit wait: systemd would refuse them."""
+    plan: Plan = runtime.plan(desired, runtime.observe(host, desired))
+    masked = [act for act in plan.acts if not isinstance(act, Reload) and host.unit(act.unit).is_masked]
+    if not masked:
+        return plan
+    deferred = (Deferred(act, _MASKED.format(unit=act.unit), MASKED_RETRY_SECONDS) for act in masked)
+    actions = tuple(action for action in plan.actions if action not in masked)
+    return replace(plan, actions=actions, deferred=(*plan.deferred, *deferred))
 
 
 def reports(desired: DesiredState, host: HostReader) -> tuple[RuntimeReport, ...]:
@@ -145,7 +160,7 @@ class _Cycle:
         return self.last_plan
 
     def _whole_plan(self) -> Plan:
-        return self.runtime.plan(self.desired, self.runtime.observe(self.host, self.desired))
+        return _planned(self.runtime, self.desired, self.host)
 
     def _now(self) -> float:
         return self.host.now().unix_seconds

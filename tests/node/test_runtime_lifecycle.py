@@ -79,8 +79,9 @@ def test_a_masked_docker_that_runs_is_told_what_a_reload_can_tell(runtimes: Rig,
     assert node.life("docker") == life
     service.desire(desired_state({"docker.io": [runtimes.second.url]}, docker="{settings: {log-driver: local}}"))
     wait_until(lambda: '"local"' in node.text(DAEMON_JSON), 10, "the setting in the file")
-    wait_until(lambda: service.cli("status").rc == 3, 10, "status to say that it waits")
-    node.run(["sleep", "3"])
+    said = service.await_event(Kind.DEFERRED, after=cursor)
+    assert "docker.service is masked" in str(said["MESSAGE"])
+    assert service.cli("status").rc == 3
     assert (is_up(node, "docker"), node.life("docker"), docker_mirrors(node)) == (
         True,
         life,
@@ -88,7 +89,7 @@ def test_a_masked_docker_that_runs_is_told_what_a_reload_can_tell(runtimes: Rig,
     )
     node.run("systemctl unmask docker.service")
     wait_until(lambda: service.cli("status").rc == 0, 2 * RESYNC_DEADLINE_SECONDS, "the restart after the unmask")
-    assert service.count(Kind.BUG, after=cursor) == {}
+    assert service.count(*TROUBLE, after=cursor) == {}
     assert starts_of(node, "docker.service", cursor) == 1
 
 
