@@ -114,7 +114,7 @@ class _Cycle:
     desired: DesiredState
     host: Host
     emit: Emit
-    feuds: Feuds
+    feuds: Feuds = field(default_factory=Feuds)
     tally: Tally = field(default_factory=Tally)
     errors: list[HostError] = field(default_factory=list)
     failed_groups: set[str] = field(default_factory=set)
