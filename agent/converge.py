@@ -278,26 +278,36 @@ class _Cycle:
         self.host.reload_unit(act.unit)
         self.tally += Tally(reloads=1)
         self._remember(act)
-        if self._settled(RELOAD_DEADLINE_SECONDS):
+        settled = self._settled(RELOAD_DEADLINE_SECONDS)
+        if settled:
             self._say_act(Kind.RELOADED, f"reloaded, and the daemon confirms it: {act.reason}", Level.INFO, act)
             return
-        memory = replace(self.host.ledger().memory_of(self.runtime.name), failed_reload=act.attempt, reloaded_at=0.0)
-        self._save(self.host.ledger().with_memory(self.runtime.name, memory))
+        memory = replace(self.host.ledger().memory_of(self.runtime.name), reloaded_at=0.0)
+        if settled is None:
+            self._save(self.host.ledger().with_memory(self.runtime.name, memory))
+            sentence = f"reloaded, but somebody else changed the file just then: {act.reason}"
+            self._say_act(Kind.RELOADED, sentence, Level.NOTICE, act)
+            return
+        self._save(self.host.ledger().with_memory(self.runtime.name, replace(memory, failed_reload=act.attempt)))
         sentence = f"reloaded, but after {RELOAD_DEADLINE_SECONDS:.0f} s the daemon does not show it: {act.reason}"
         self._say_act(Kind.FAILED, sentence, Level.WARNING, act)
 
     def _remember(self, act: Reload) -> None:
         self._save(self.host.ledger().with_memory(self.runtime.name, act.after))
 
-    def _settled(self, deadline_seconds: float) -> bool:
-        """Whether the plan stops asking for acts before the deadline. Looks ever less often, 20 ms to 0.5 s."""
+    def _settled(self, deadline_seconds: float) -> bool | None:
+        """Whether the plan stops asking for acts before the deadline; None if the file that is read at a reload is no
+        longer what we left, so that the reload proves nothing. Looks ever less often, 20 ms to 0.5 s."""
         waited, step = 0.0, 0.02
         while waited < deadline_seconds:
             self.host.pause(step)
             waited, step = waited + step, min(step * 1.5, 0.5)
             self.host.refresh()
-            if not self._whole_plan().acts:
+            plan = self._whole_plan()
+            if not plan.acts:
                 return True
+            if any(not action.registry for action in plan.file_actions):
+                return None
         return False
 
     def _restart(self, act: Restart) -> None:

@@ -13,7 +13,7 @@ from tests.node.waiting import wait_until
 
 WAR_SECONDS = 20
 _UNIT = "drift-war"
-_NVIDIA = '{\\n    "labels": [\\n        "runtime=nvidia-container-runtime"\\n    ]\\n}'
+_NVIDIA = '{\\n    "labels": ["nvidia-container-runtime=1"],\\n    "registry-mirrors": ["http://127.0.0.1:9"]\\n}'
 _KUBESPRAY = 'server = "https://docker.io"\\n\\n[host."https://x.example"]\\n  capabilities = ["pull"]\\n'
 _KUBESPRAY += "  skip_verify = false\\n  override_path = false\\n\\n"
 # In ten wars a second there were four waits of 2, 4, 8 and 16 s at most: five writes before, and four between.
