@@ -207,6 +207,13 @@ def test_plan_is_silent_when_there_is_nothing_to_do(machine: Machine) -> None:
     assert machine.call("plan") == (0, "Nothing to do: everything is as /etc/mirror-agent.yaml wants it.\n", "")
 
 
+def test_plan_counts_what_the_ledger_learns_as_nothing(machine: Machine) -> None:
+    """daemon.json has it all already, by somebody else: exit code 0, and the claim is told."""
+    machine.daemon_json.write_text(MERGED)
+    code, out, _ = machine.call("plan")
+    assert (code, out.splitlines()[-1].partition(":")[0]) == (0, "Nothing to change")
+
+
 def test_plan_shows_a_conflict(machine: Machine) -> None:
     """A file that cannot be parsed is not overwritten: exit 3, and what a person has to do."""
     machine.daemon_json.write_text("{")
