@@ -14,7 +14,7 @@ from pathlib import Path
 from agent.cli.session import FINE
 from agent.events import Event
 from agent.keeper import Keeper
-from agent.node import Places, RealHost
+from agent.node import RealHost
 from tests.bench.machine import Agent, Root, agent_command
 from tests.bench.peers import ShellLoop, raw_floor, shell_loop
 
@@ -105,8 +105,8 @@ def _edit_rows(
 def nothing_to_do(root: Root, rounds: int = 200) -> list[Row]:
     """The CPU of a resync and of a full look when nothing has changed, and the files they open."""
     events: list[Event] = []
-    host = RealHost(Places(root=str(root.path)))
-    keeper = Keeper(host, "/etc/mirror-agent.yaml", events.append, owner=0)
+    host = RealHost(root.places)
+    keeper = Keeper(host, root.seen_config, events.append, owner=0)
     keeper.start()
     keeper.look(acts=True)
     time.sleep(SETTLED_SECONDS)
