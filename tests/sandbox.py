@@ -52,7 +52,7 @@ def with_own_mounts(function: Callable[[], Any]) -> Any:
 
 
 def own_mounts() -> str:
-    """From here on this process and its children mount for themselves alone. Returns why they cannot, "" if they can."""
+    """From here on this process and its children mount for themselves. Returns why they cannot, "" if they can."""
     try:
         _call("unshare", _NEW_MOUNTS)
         _call("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)

@@ -19,11 +19,7 @@ def main() -> None:
         f"{options.registries} registries, Python {platform.python_version()}, {os.cpu_count()} cores, load", *_load()
     )
     with new_root(options.registries) as root:
-        print(
-            "files by their real paths, as on a node"
-            if root.is_real
-            else "files below --root; for root they are named by their real paths, which is faster"
-        )
+        print(f"files {'by their real paths, as on a node' if root.is_real else 'below --root, which is slower'}")
         _show(figures.edits(root, options.rounds))
         _show(figures.nothing_to_do(root))
         _show(figures.starts(root, max(3, options.rounds // 5)))
