@@ -291,11 +291,12 @@ class RealHost:
 
     def _find_directories(self) -> frozenset[str]:
         found = set()
+        known: dict[str, str] = {}
         for path in self._readings.keys() & self._facts.keys():
             outside = self._outside(path)
-            found |= {os.path.dirname(outside), os.path.dirname(os.path.realpath(outside))}
+            found |= {os.path.dirname(outside), os.path.dirname(_resolved(outside, known))}
         for path in self._listed:
-            found |= {self._outside(path), os.path.realpath(self._outside(path))}
+            found |= {self._outside(path), _resolved(self._outside(path), known)}
         return frozenset(found)
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -346,6 +347,15 @@ def _outermost(directories: Iterable[str]) -> list[str]:
         if not any(path == above or path.startswith(above.rstrip("/") + "/") for above in kept[-1:]):
             kept.append(path)
     return kept
+
+
+def _resolved(path: str, known: dict[str, str]) -> str:
+    """As os.path.realpath, which looks at every directory above once more for each path; `known` is what it learns."""
+    if path not in known:
+        parent, name = os.path.split(path)
+        here = os.path.join(_resolved(parent, known), name) if name else path
+        known[path] = os.path.realpath(here) if os.path.islink(here) else here
+    return known[path]
 
 
 def _is_settled(signature: Signature) -> bool:
