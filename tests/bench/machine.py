@@ -27,6 +27,9 @@ DEADLINE_SECONDS = 30.0
 # As the packaged launcher: isolated, and nothing on the path but the agent and its dependencies.
 _LAUNCHER = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from agent.cli import main; sys.exit(main())"
 _SYSTEMD = Path("/run/systemd")
+_MOUNTED = Path("/mnt")
+"""Where the files are for the agent that names them by real paths: the directories above are as quiet as /etc."""
+
 _FOREIGN = '{\n  "data-root": "/data/docker",\n  "exec-opts": ["native.cgroupdriver=systemd"]\n}\n'
 
 
@@ -63,7 +66,7 @@ class Root:
         return [word for pair in named.items() for word in pair]
 
     def _seen(self, path: str) -> str:
-        return f"{self.path}/{path}" if self.is_real else f"/{path}"
+        return f"{_MOUNTED}/{path}" if self.is_real else f"/{path}"
 
     def desired_state(self, number: int) -> str:
         """One desired state; each number gives every registry another mirror, and so changes every file."""
@@ -107,7 +110,13 @@ def new_root(registries: int) -> Iterator[Root]:
             (root.path / directory).mkdir(parents=True)
         (root.path / "etc/docker/daemon.json").write_text(_FOREIGN)
         root.save(0)
-        yield root
+        if is_real:
+            sandbox.bind(root.path, _MOUNTED)
+        try:
+            yield root
+        finally:
+            if is_real:
+                sandbox.unmount(_MOUNTED)
 
 
 def _hide_systemd() -> bool:
