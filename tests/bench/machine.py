@@ -68,10 +68,13 @@ class Root:
     def _seen(self, path: str) -> str:
         return f"{_MOUNTED}/{path}" if self.is_real else f"/{path}"
 
-    def desired_state(self, number: int) -> str:
-        """One desired state; each number gives every registry another mirror, and so changes every file."""
+    def desired_state(self, number: int, first: int | None = None) -> str:
+        """One desired state; each number gives every registry another mirror, and so changes every file. `first` is
+        another number for the first registry alone."""
         names = ["docker.io", *(f"registry-{index}.example" for index in range(1, self.registries))]
         entries = [f"  {name}:\n    mirrors: [https://mirror-{number}.example]\n" for name in names]
+        if first is not None:
+            entries[0] = f"  {names[0]}:\n    mirrors: [https://mirror-{first}.example]\n"
         containerd, docker = self._seen("etc/containerd"), self._seen("etc/docker")
         head = (
             "version: 1\n"
@@ -80,11 +83,11 @@ class Root:
         )
         return head + "".join(entries)
 
-    def save(self, number: int) -> None:
+    def save(self, number: int, first: int | None = None) -> None:
         """Replace the desired state as a careful editor does, and flush it, so that the agent need not."""
         temporary = self.config.with_name("mirror-agent.yaml.new")
         with temporary.open("w") as file:
-            file.write(self.desired_state(number))
+            file.write(self.desired_state(number, first))
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o640)
