@@ -107,22 +107,22 @@ class RealHost:
     def read(self, path: str) -> FileState:
         signature = self._note(path)
         known = self._readings.get(path)
-        if signature is not None and known is not None and known[0] == signature and self._facts[path].trusted:
+        if signature is not None and known is not None and known[0] == signature:
             return known[1]
         state = self._files.read(path)
         if signature is None and not isinstance(state, Absent):
             self._facts[path] = _Fact(None, trusted=False)  # a dangling link has no signature, nor has what follows it
-        self._readings[path] = (signature, state)
+        self._readings[path] = (self._kept(path), state)
         return state
 
     def list_directory(self, path: str) -> tuple[str, ...] | None:
         signature = self._note(path)
         self._listed.add(path)
         known = self._listings.get(path)
-        if signature is not None and known is not None and known[0] == signature and self._facts[path].trusted:
+        if signature is not None and known is not None and known[0] == signature:
             return known[1]
         names = self._files.list_directory(path)
-        self._listings[path] = (signature, names)
+        self._listings[path] = (self._kept(path), names)
         return names
 
     def exists(self, path: str) -> bool:
@@ -316,6 +316,11 @@ class RealHost:
         if path not in self._facts or self._facts[path].signature != signature:
             self._facts[path] = _Fact(signature, _is_settled(signature))
         return signature
+
+    def _kept(self, path: str) -> Signature:
+        """The signature under which what was just read may be used again, None if it may not."""
+        fact = self._facts[path]
+        return fact.signature if fact.trusted else None
 
     def _load_ledger(self) -> Ledger:
         state = self._files.read(self._ledger_path)
