@@ -142,6 +142,19 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Contention:
+    """A file that somebody else keeps changing back. `writer` is a tool that is recognised by its marks, "" if none is;
+    with `is_held` the file is somebody else's now and is put back at `until` (Unix seconds), else it is as we want it,
+    and the contention ends then if it stays so."""
+
+    path: str
+    runtime: str
+    writer: str
+    until: float
+    is_held: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class KeyOriginal:
     """What one key held before we owned it, as compact JSON text; None: the key was not there."""
 
@@ -176,7 +189,8 @@ class Plan:
     """One runtime's way from observed to desired: claims first, then actions in order, releases last.
 
     Actions are ordered directories, writes, removals, acts. An empty plan means converged. `keeps` are contents that
-    may be needed again: they are kept as originals before the first write.
+    may be needed again: they are kept as originals before the first write; `contentions` say what was taken out of it
+    because somebody else keeps changing it.
     """
 
     runtime: str
@@ -187,6 +201,7 @@ class Plan:
     deferred: tuple[Deferred, ...] = ()
     remember: Memory | None = None
     keeps: tuple[bytes, ...] = field(default=(), repr=False)
+    contentions: tuple[Contention, ...] = ()
 
     @property
     def file_actions(self) -> tuple[FileAction, ...]:

@@ -29,6 +29,7 @@ from agent.runtimes._hosts_tree import Reader, Task, Tree, look_at_tree, plan_tr
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
     from agent.image import Image
+    from agent.proof import Bait, Proof
     from agent.route import Route
 
 
@@ -69,6 +70,11 @@ class Containerd:
         notes = {name: trust_of(directory).left_out for name, directory in directories.items()}
         paths = {name: directory.file for name, directory in directories.items()}
         return report(desired, observed.daemon, paths, notes)
+
+    def proof(self, desired: DesiredState, observed: ObservedContainerd) -> Bait | Proof:
+        from agent.runtimes import _containerd_proof
+
+        return _containerd_proof.proof(desired, observed.daemon)
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
         from agent.runtimes import _containerd_route
