@@ -178,14 +178,20 @@ class _Cycle:
         else changed a file meanwhile, so that a new plan is needed."""
         for directory in (item for item in actions if isinstance(item, MakeDirectory)):
             self._do(directory)
-        writes = [item for item in actions if isinstance(item, WriteFile) and item.registry not in self.failed_groups]
-        results = self.host.write_files(writes)
-        for write, error in zip(writes, results, strict=True):
-            self._finish(write, error)
+        writes = [item for item in actions if isinstance(item, WriteFile)]
+        results = self._write([item for item in writes if not item.needs])
+        results += self._write([item for item in writes if item.needs and not item.needs & self.failed_groups])
         for removal in (item for item in actions if isinstance(item, RemoveFile | RemoveDirectory)):
             if removal.registry not in self.failed_groups:
                 self._do(removal)
         return any(isinstance(error, ConcurrentChangeError) for error in results)
+
+    def _write(self, writes: list[WriteFile]) -> tuple[HostError | None, ...]:
+        possible = [item for item in writes if item.registry not in self.failed_groups]
+        results = self.host.write_files(possible) if possible else ()
+        for write, error in zip(possible, results, strict=True):
+            self._finish(write, error)
+        return results
 
     def _do(self, action: MakeDirectory | RemoveFile | RemoveDirectory) -> None:
         try:

@@ -25,6 +25,7 @@ from agent.runtimes._containerd_report import report
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, registries_with_files, text
 from agent.runtimes._hosts_tree import Reader, Task, Tree, look_at_tree, plan_tree
+from agent.runtimes._legacy_plan import Migration, checked, has_migrated, look_at_migration, with_migrated
 
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
@@ -39,6 +40,7 @@ class ObservedContainerd:
     daemon: Daemon
     config: ConfigFile
     tree: Tree
+    migration: Migration
 
 
 class Containerd:
@@ -53,22 +55,29 @@ class Containerd:
 
     def observe(self, host: HostReader, desired: DesiredState) -> ObservedContainerd:
         daemon = look_at_daemon(host, desired)
-        tree = look_at_tree(host, desired.containerd.certs_dir, _reader(desired), _registries(desired))
-        return ObservedContainerd(daemon, look_at_config(host, desired, daemon), tree)
+        config = look_at_config(host, desired, daemon)
+        migration = look_at_migration(config, desired) if _registries(desired) else Migration()
+        registries = _registries(with_migrated(desired, migration))
+        tree = look_at_tree(host, desired.containerd.certs_dir, _reader(desired), registries)
+        return ObservedContainerd(daemon, config, tree, checked(migration, tree))
 
     def plan(self, desired: DesiredState, observed: ObservedContainerd) -> Plan:
         if desired.containerd.manage is Manage.AUTO and not observed.daemon.is_installed:
             return Plan(NAME)
-        named = frozenset(registry.name for registry in desired.registries)
-        task = Task(_reader(desired), _registries(desired), named, desired.source)
-        config = plan_config(observed.config, desired, wanted=bool(task.registries))
+        config = plan_config(observed.config, desired, observed.migration, wanted=bool(_registries(desired)))
+        whole = with_migrated(desired, observed.migration) if config.migrates else desired
+        named = frozenset(registry.name for registry in whole.registries)
+        moved = observed.migration.names
+        task = Task(_reader(desired), _registries(whole), named, desired.source, moved)
         return _assembled([*plan_tree(task, observed.tree, self._texts), config.part], config)
 
     def report(self, desired: DesiredState, observed: ObservedContainerd) -> RuntimeReport:
         directories = observed.tree.directories
         notes = {name: trust_of(directory).left_out for name, directory in directories.items()}
         paths = {name: directory.file for name, directory in directories.items()}
-        return report(desired, observed.daemon, paths, notes)
+        is_done = has_migrated(observed.config)
+        whole = with_migrated(desired, observed.migration) if is_done else desired
+        return report(whole, observed.daemon, paths, notes)
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
         from agent.runtimes import _containerd_route
