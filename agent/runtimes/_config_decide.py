@@ -16,10 +16,11 @@ from agent.runtimes._config_edit import KEY, NotEditableError, created, location
 from agent.runtimes._config_file import ConfigFile
 from agent.runtimes._config_toml import CriConfig, Version, cri_tables, locations, read_config
 from agent.runtimes._containerd_config import clashes, directories_of, uses
+from agent.runtimes._legacy_decide import changes_of, claims_of, releases_of, told, with_tables
 from agent.runtimes._legacy_edit import MIRRORS, TLS, with_keys
 from agent.runtimes._legacy_plan import Migration, standing_keys, tables_of
+from agent.runtimes._legacy_tables import Tables
 
-_FIRST_WITH_HOSTS_TOML: Version = (1, 5, 0)
 _OLDEST_2: Version = (2, 0, 0)
 _READS_VERSION_1: Version = (2, 3, 0)
 _SETTLED = frozenset({ActiveState.ACTIVE, ActiveState.INACTIVE, ActiveState.OFF})
@@ -42,23 +43,48 @@ class Edit:
     reason: str
     keys: tuple[KeyOriginal, ...] = field(repr=False)
     needs: frozenset[str] = frozenset()
+    releases: tuple[str, ...] = ()
 
 
 def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edit | str | None:
     """An edit; or why there must be none although certs.d is not in use; or None: nothing to do, or not now."""
-    certs_dir, version = desired.containerd.certs_dir, look.daemon.version
+    certs_dir = desired.containerd.certs_dir
     config = look.effective()
     if isinstance(look.state, Unusable):
         return f"{look.state.reason}, so config_path cannot be set: put a file there"
     if config is None:
         return "cannot be read as TOML, so config_path cannot be set: mend it"
-    if config.is_cri_disabled or (version is not None and version < _FIRST_WITH_HOSTS_TOML):
+    if config.is_cri_disabled:
         return None
+    if migration.tables is not None:
+        return _decide_tables(look, desired, migration.tables)
     is_right = uses(look.daemon, config, certs_dir) and not clashes(look.daemon, config)
     refusal = next(_refusals(look, config, migration if not is_right else Migration()), "")
     if refusal or is_right or not _is_time(look, migration):
         return refusal or None
     return next(_obstacles(look, config, desired), "") or _edit(look, config, certs_dir, migration)
+
+
+def _decide_tables(look: ConfigFile, desired: DesiredState, tables: Tables) -> Edit | str | None:
+    """The same for a containerd that reads the old tables alone."""
+    config = look.effective() or CriConfig()
+    refusal = _rejection(look)
+    try:
+        changes = changes_of(look, tables)
+        if refusal or not changes or not _is_time(look, Migration()):
+            return refusal or None
+        if obstacle := next(_obstacles(look, config, desired), ""):
+            return obstacle
+        content = with_tables(look, changes)
+    except NotEditableError as error:
+        return f"{error}: write the mirrors tables by hand"
+    version = look.daemon.version_text
+    return Edit(
+        content,
+        f"containerd {version} reads no hosts.toml, but registry.mirrors: {told(changes)}",
+        claims_of(look, tables),
+        releases=releases_of(look, tables),
+    )
 
 
 def _is_time(look: ConfigFile, migration: Migration) -> bool:
@@ -81,8 +107,8 @@ def _file_version(look: ConfigFile) -> int:
 
 def _refusals(look: ConfigFile, config: CriConfig, migration: Migration) -> Iterator[str]:
     """What is wrong even where config_path is right."""
-    if look.daemon.dump is not None and look.daemon.dump.returncode != 0 and look.digest != look.daemon.memory.trial:
-        yield "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"
+    if rejection := _rejection(look):
+        yield rejection
     if migration.standing and migration.refusal:
         yield (
             f"has {_legacy(migration)}, which containerd does not combine with config_path, and which cannot be moved "
@@ -90,6 +116,12 @@ def _refusals(look: ConfigFile, config: CriConfig, migration: Migration) -> Iter
         )
     elif config.has_mirrors and not migration.standing and not look.imports:
         yield "has registry.mirrors, which cannot be found in it: remove them, and config_path is set"
+
+
+def _rejection(look: ConfigFile) -> str:
+    if look.daemon.dump is not None and look.daemon.dump.returncode != 0 and look.digest != look.daemon.memory.trial:
+        return "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"
+    return ""
 
 
 def _legacy(migration: Migration) -> str:

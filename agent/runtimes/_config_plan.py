@@ -31,8 +31,10 @@ from agent.runtimes._config_file import ConfigFile, OwnedFile
 from agent.runtimes._config_toml import read_config, shape
 from agent.runtimes._containerd_config import ABSENT, LOADED_CONTENT, LOADED_PATH, UNIT, uses
 from agent.runtimes._hosts_file import Part
+from agent.runtimes._legacy_decide import loaded_tables
 from agent.runtimes._legacy_edit import is_legacy
 from agent.runtimes._legacy_plan import Migration, has_migrated
+from agent.runtimes._legacy_tables import needs_tables
 from agent.runtimes._trial import Bench, attempt, next_act, recall, setback
 
 _RESTART_REASON = "only a start reads config.toml; containers keep running"
@@ -74,7 +76,7 @@ def _plan(look: ConfigFile, desired: DesiredState, migration: Migration, *, want
             "it is tried again after an edit of this file or of the desired state"
         )
     conflicts = (Conflict(look.path, verdict),) if isinstance(verdict, str) else ()
-    plan = _follow(_adopted(look, bench, desired.containerd.certs_dir) if verdict is None else bench)
+    plan = _follow(_adopted(look, bench, desired, migration) if verdict is None else bench)
     return _joined(replace(plan, part=Part(conflicts=conflicts)), others)
 
 
@@ -91,7 +93,7 @@ def _bench(look: ConfigFile, desired: DesiredState) -> Bench:
         digest=look.digest,
         written_at=look.daemon.config_written_at,
         content_key=LOADED_CONTENT,
-        facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")),),
+        facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")), *loaded_tables(look)),
         rejected=_rejected(look),
         broken="its CRI plugin does not start with this (ctr plugins ls)" if look.cri_fails else "",
         may_restart=desired.containerd.may_restart,
@@ -108,10 +110,9 @@ def _rejected(look: ConfigFile) -> str:
     if expects and shape(dump.stdout) != expects:
         return "by its own account this changes more than its registries (containerd config dump)"
     seen = read_config(dump.stdout, look.daemon.version)
-    if expects and not seen.config_path:
-        return "it does not see config_path in this (containerd config dump)"
-    if expects and seen.has_mirrors:
-        return "it still sees registry.mirrors in this (containerd config dump)"
+    is_old = needs_tables(look.daemon.version)
+    if expects and not is_old and (seen.has_mirrors or not seen.config_path):
+        return "it does not see config_path alone in this (containerd config dump)"
     return ""
 
 
@@ -131,7 +132,8 @@ def _begin(look: ConfigFile, bench: Bench, edit: Edit) -> ConfigPlan:
     makes = tuple(MakeDirectory(each, f"{look.path} is to stand in it") for each in look.missing)
     write = WriteFile(look.path, edit.content, edit.reason, look.state, mode, needs=edit.needs)
     follow = _follow(replace(bench, memory=memory, digest=digest))
-    part = Part((*makes, write), _claims(look, edit))
+    releases = (Release(look.path, edit.releases),) if edit.releases else ()
+    part = Part((*makes, write), _claims(look, edit), releases)
     return replace(follow, part=part, remember=memory, keeps=_kept(look), migrates=True)
 
 
@@ -160,16 +162,18 @@ def _is_worth_remembering(bench: Bench) -> bool:
     return bench.memory != Memory() and bench.unit.active is not ActiveState.OFF
 
 
-def _adopted(look: ConfigFile, bench: Bench, certs_dir: str) -> Bench:
+def _adopted(look: ConfigFile, bench: Bench, desired: DesiredState, migration: Migration) -> Bench:
     """Our key stands in a file that somebody has changed since, and the running containerd has not read it: what stands
     there now is on trial."""
-    config, memory = look.effective(), bench.memory
+    config, memory, certs_dir = look.effective(), bench.memory, desired.containerd.certs_dir
     facts = {setting.key: setting.json for setting in memory.loaded}
-    has_it = certs_dir in str(json.loads(facts.get(LOADED_PATH, '""')))
+    is_old = migration.tables is not None
+    has_it = not is_old and certs_dir in str(json.loads(facts.get(LOADED_PATH, '""')))
+    has_it |= is_old and set(loaded_tables(look)) <= set(memory.loaded)
     is_known = bench.loaded == look.digest or has_it or memory.trial == look.digest
     if look.owned is None or config is None or not bench.unit.is_up or is_known:
         return bench
-    if not uses(look.daemon, config, certs_dir):
+    if not is_old and not uses(look.daemon, config, certs_dir):
         return bench
     good = memory.good or look.owned.entry.original.sha256 or ABSENT
     return replace(bench, memory=replace(memory, trial=look.digest, good=good, expects=""))
@@ -217,7 +221,7 @@ def _given_back(owned: OwnedFile, reason: str) -> Part:
     release = (Release(entry.path),)
     if not isinstance(state, Regular):
         return Part(_unmade(owned), releases=release)
-    if not entry.original.existed and is_only_ours(state.content):
+    if not entry.original.existed and is_only_ours(state.content, entry.keys):
         return Part((RemoveFile(entry.path, f"{reason}; it did not exist before", state), *_unmade(owned)), (), release)
     try:
         content = given_back(state.content, entry.keys, owned.original)

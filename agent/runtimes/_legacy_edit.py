@@ -140,6 +140,8 @@ def _without(text: str, gone: list[Location]) -> str:
     kept: list[str] = []
     for number, (_, lines) in enumerate(sections):
         kept += _tail(lines, kept) if number in dropped else lines
+    if len(sections) - 1 in dropped and kept and not kept[-1].strip():
+        kept.pop()  # the gap in front of a table that was appended
     return "".join(kept)
 
 

@@ -25,6 +25,7 @@ from agent.runtimes._hosts_toml import registries_with_files
 from agent.runtimes._hosts_tree import Tree, conflicts_of
 from agent.runtimes._legacy_adopt import read_tables
 from agent.runtimes._legacy_edit import MIRRORS, TLS, is_legacy, keys_of, registry_table
+from agent.runtimes._legacy_tables import Tables, needs_tables, tables_for
 
 _OVERRIDE_PATH_SINCE: Version = (1, 6, 0)
 _DEFAULT_SINCE: Version = (1, 6, 17)
@@ -35,12 +36,14 @@ _HUB_ENDPOINT = "registry-1.docker.io"
 class Migration:
     """`standing` are the keys in the file, `registries` what all keys, those that we took out too, say about registries
     that the desired state does not name; `refusal` is why that cannot be said in hosts.toml, "" if it can; `foreign`
-    are files that somebody has put there for such a registry already: they stay."""
+    are files that somebody has put there for such a registry already: they stay. `tables`, where containerd is older
+    than hosts.toml, is what the old tables are to say instead; then nothing moves."""
 
     standing: tuple[str, ...] = ()
     registries: tuple[Registry, ...] = ()
     refusal: str = ""
     foreign: tuple[str, ...] = ()
+    tables: Tables | None = None
 
     @property
     def names(self) -> frozenset[str]:
@@ -49,7 +52,7 @@ class Migration:
 
 def look_at_migration(look: ConfigFile, desired: DesiredState) -> Migration:
     """What there is to move. Nothing, where the desired state needs no config_path."""
-    if not registries_with_files(desired):
+    if not registries_with_files(desired) or needs_tables(look.daemon.version):
         return Migration()
     try:
         standing = standing_keys(look)
@@ -78,8 +81,13 @@ def tables_of(look: ConfigFile) -> tuple[Location, ...]:
         raise NotEditableError("is no valid TOML") from error
 
 
-def checked(migration: Migration, tree: Tree) -> Migration:
-    """With what was seen in certs.d: files by others, and what keeps one of ours from being written."""
+def checked(migration: Migration, tree: Tree, look: ConfigFile, wanted: Iterable[Registry]) -> Migration:
+    """With what was seen in certs.d: files by others, and what keeps one of ours from being written. `wanted` are the
+    registries of the desired state that need a file."""
+    if needs_tables(look.daemon.version):
+        wanted = tuple(wanted)
+        held_up = frozenset(each.name for each in wanted if any(conflicts_of(each, tree)))
+        return replace(migration, tables=tables_for(wanted, held_up))
     foreign = {each.name: tree.directories[each.name].file for each in migration.registries if _is_foreign(each, tree)}
     ours = tuple(each for each in migration.registries if each.name not in foreign)
     refusal = migration.refusal or next(_in_the_way(foreign, ours, tree), "")

@@ -20,7 +20,7 @@ def legacy(rig: Rig) -> str:
     return f"""
 # Hub is slow from here.
 [{TABLE}.mirrors."docker.io"]
-  endpoint = ["{rig.first.url}/"]   # the near one
+  endpoint = ["{rig.first.url}"]   # the near one
 [{TABLE}.configs."private.example".auth]
   username = "u"
   password = "p"
