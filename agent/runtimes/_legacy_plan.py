@@ -14,12 +14,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from agent.desired.names import canonical_registry
-from agent.model import DEFAULT_REGISTRY, DesiredState, Registry, Regular
+from agent.model import DEFAULT_REGISTRY, ActiveState, DesiredState, Registry, Regular
 from agent.render import is_debris, is_ours
 from agent.runtimes._certs_dir import is_registry_name
 from agent.runtimes._config_edit import Location, NotEditableError
 from agent.runtimes._config_file import ConfigFile
 from agent.runtimes._config_toml import Version, locations, read_config
+from agent.runtimes._containerd_config import Daemon
 from agent.runtimes._hosts_reading import read
 from agent.runtimes._hosts_toml import registries_with_files
 from agent.runtimes._hosts_tree import Tree, conflicts_of
@@ -29,6 +30,8 @@ from agent.runtimes._legacy_tables import Tables, needs_tables, tables_for
 
 _OVERRIDE_PATH_SINCE: Version = (1, 6, 0)
 _DEFAULT_SINCE: Version = (1, 6, 17)
+_OLDEST: Version = (1, 5, 0)
+_WORDS = (b"mirrors", b"tls", b"\\")
 _HUB_ENDPOINT = "registry-1.docker.io"
 
 
@@ -68,7 +71,9 @@ def look_at_migration(look: ConfigFile, desired: DesiredState) -> Migration:
 
 def standing_keys(look: ConfigFile) -> dict[str, str]:
     """The keys of the file as it stands. Raises NotEditableError."""
-    return keys_of(look.state.content, tables_of(look)) if isinstance(look.state, Regular) else {}
+    if not isinstance(look.state, Regular) or not any(word in look.state.content for word in _WORDS):
+        return {}
+    return keys_of(look.state.content, tables_of(look))
 
 
 def tables_of(look: ConfigFile) -> tuple[Location, ...]:
@@ -113,7 +118,7 @@ def _registries(keys: Mapping[str, str], named: Iterable[str], look: ConfigFile)
     mine = [each for each in found if each.entry.name not in named]
     problems = [_misnamed(key) for key in usable if _name(key) not in named]
     problems += [remark for each in mine for remark in each.remarks]
-    problems += [problem for each in mine for problem in _too_old(each.entry, look.daemon.version)]
+    problems += [problem for each in mine for problem in _too_old(each.entry, look.daemon)]
     return tuple(each.entry for each in mine), next(filter(None, problems), "")
 
 
@@ -142,15 +147,17 @@ def _misnamed(key: str) -> str:
     return "" if is_right else f"{name!r} is not how an image names that registry"
 
 
-def _too_old(registry: Registry, version: Version | None) -> Iterator[str]:
-    if version is None:
+def _too_old(registry: Registry, daemon: Daemon) -> Iterator[str]:
+    """A stopped containerd is waited for; one that can never be asked (--root) may be any."""
+    if daemon.version is None and daemon.unit.active is not ActiveState.OFF:
         return
-    text = ".".join(map(str, version))
+    version = daemon.version or _OLDEST
+    text = f"this is {daemon.version_text}" if daemon.version else "its version is not known here"
     if registry.name == DEFAULT_REGISTRY and version < _DEFAULT_SINCE:
-        yield f'mirrors."*" needs containerd 1.6.17, this is {text}'
+        yield f'mirrors."*" needs containerd 1.6.17, {text}'
     for mirror in registry.mirrors:
         if mirror.override_path and version < _OVERRIDE_PATH_SINCE:
-            yield f"the path of {mirror.url} needs containerd 1.6, this is {text}"
+            yield f"the path of {mirror.url} needs containerd 1.6, {text}"
 
 
 def _is_foreign(registry: Registry, tree: Tree) -> bool:
