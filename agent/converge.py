@@ -222,15 +222,23 @@ class _Cycle:
         for directory in (item for item in actions if isinstance(item, MakeDirectory)):
             self._do(directory)
         writes = [item for item in actions if isinstance(item, WriteFile) and item.registry not in self.failed_groups]
-        results = (yield writes) or ()
-        for write, error in zip(writes, results, strict=True):
-            if error is not None and not isinstance(error, HostError):
-                raise error
-            self._finish(write, error)
+        first = [write for write in writes if not write.needs]
+        results = list((yield first) or ())
+        self._finish_writes(first, results)
+        last = [write for write in writes if write.needs and not write.needs & self.failed_groups]
+        if last:
+            results += self._finish_writes(last, self.host.write_files(last))
         for removal in (item for item in actions if isinstance(item, RemoveFile | RemoveDirectory)):
             if removal.registry not in self.failed_groups:
                 self._do(removal)
         return any(isinstance(error, ConcurrentChangeError) for error in results)
+
+    def _finish_writes(self, writes: Sequence[WriteFile], results: _Results) -> _Results:
+        for write, error in zip(writes, results, strict=True):
+            if error is not None and not isinstance(error, HostError):
+                raise error
+            self._finish(write, error)
+        return results
 
     def _do(self, action: MakeDirectory | RemoveFile | RemoveDirectory) -> None:
         try:

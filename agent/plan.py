@@ -17,6 +17,7 @@ class WriteFile:
 
     `mode` is set on the new file; an existing file's owner, group and xattrs are kept unless `owner` says otherwise.
     `verbatim` is an original given back as it stood: unlike what we made, it need not be valid by its own syntax.
+    `needs` are registries whose files must be there first: written after all others, and not at all if one failed.
     """
 
     path: str
@@ -27,6 +28,7 @@ class WriteFile:
     owner: tuple[int, int] | None = None
     registry: str = ""
     verbatim: bool = False
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

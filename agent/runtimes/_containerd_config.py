@@ -199,6 +199,13 @@ def uses(daemon: Daemon, config: CriConfig, certs_dir: str) -> bool:
     return certs_dir in directories and (len(directories) == 1 or config.pulls_locally or _may_list(daemon))
 
 
+def clashes(daemon: Daemon, config: CriConfig) -> bool:
+    """Whether the file has old tables beside which config_path keeps the CRI from starting; containerd 2.x drops tls
+    without a word (internal/cri/config ValidatePluginConfig)."""
+    is_1 = daemon.version is None or daemon.version < _OLDEST_2
+    return config.has_mirrors or (config.has_tls and is_1)
+
+
 def _may_list(daemon: Daemon) -> bool:
     return daemon.version is not None and daemon.version < _IGNORES_LISTS
 
