@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
-from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError
+from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError, StopAskedError
 from agent.events import Event, Kind, Level
 from agent.host import Host, HostReader
 from agent.ledger import Ledger
@@ -30,6 +30,7 @@ from agent.plan import (
     RemoveFile,
     Restart,
     WriteFile,
+    reason_of,
 )
 from agent.runtimes import Runtime, discover
 
@@ -37,7 +38,9 @@ MAX_ROUNDS = 12
 """Rounds of observe, plan, apply in one cycle. A change takes two, the removal of a mirror three, a busy second writer
 more; whoever needs twelve fights with somebody, and the next cycle goes on."""
 
-RELOAD_DEADLINE_SECONDS = 10.0
+RELOAD_DEADLINE_SECONDS = 20.0
+"""dockerd looks for a missing authorization plugin for 15 s before it gives up, and ends."""
+
 RESTART_DEADLINE_SECONDS = 90.0
 
 Emit = Callable[[Event], None]
@@ -236,7 +239,9 @@ class _Cycle:
         if self._settled(RELOAD_DEADLINE_SECONDS):
             self._say_act(Kind.RELOADED, f"reloaded, and the daemon confirms it: {act.reason}", Level.INFO, act)
             return
-        memory = replace(self.host.ledger().memory_of(self.runtime.name), failed_reload=act.attempt, reloaded_at=0.0)
+        known = self.last_plan.remember if self.last_plan else None
+        known = known or self.host.ledger().memory_of(self.runtime.name)
+        memory = replace(known, failed_reload=act.attempt, reloaded_at=0.0)
         self._save(self.host.ledger().with_memory(self.runtime.name, memory))
         sentence = f"reloaded, but after {RELOAD_DEADLINE_SECONDS:.0f} s the daemon does not show it: {act.reason}"
         self._say_act(Kind.FAILED, sentence, Level.WARNING, act)
@@ -251,13 +256,14 @@ class _Cycle:
             self.host.pause(step)
             waited, step = waited + step, min(step * 1.5, 0.5)
             self.host.refresh()
-            if not self._plan().acts:
-                return True
+            plan = self._plan()
+            if plan.undoes or not plan.acts:
+                return not plan.undoes
         return False
 
     def _restart(self, act: Restart) -> None:
         self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
-        self._say_act(Kind.RESTARTED, f"restarting {act.unit}: {act.reason}", Level.NOTICE, act)
+        self._say_act(Kind.RESTARTED, f"restarting {act.unit}: {reason_of(act)}", Level.NOTICE, act)
         self.tally += Tally(restarts=1)
         self.host.restart_unit(act.unit, RESTART_DEADLINE_SECONDS)
         self.host.refresh()
@@ -266,7 +272,13 @@ class _Cycle:
     def _recover(self, act: Recover) -> None:
         self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
         self._say_act(Kind.RESTARTED, f"starting {act.unit}: {act.reason}", Level.WARNING, act)
-        self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS)
+        try:
+            self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS)
+        except StopAskedError:
+            raise
+        except HostError:
+            self._save(self.host.ledger().with_memory(self.runtime.name, replace(act.before, is_recovering=True)))
+            raise
         self.host.refresh()
         self._say_act(Kind.RESTARTED, f"{act.unit} is up again", Level.NOTICE, act)
 
@@ -281,7 +293,8 @@ class _Cycle:
 
     def _tell(self, action: WriteFile | RemoveFile, kind: Kind, verb: str) -> None:
         sentence = f"{verb} {self._short(action.path)}: {action.reason}"
-        event = Event(kind, sentence, registry=action.registry, path=action.path, reason=action.reason)
+        level = Level.WARNING if self.last_plan is not None and self.last_plan.undoes else Level.INFO
+        event = Event(kind, sentence, level, registry=action.registry, path=action.path, reason=action.reason)
         self._say(replace(event, action="write" if kind is Kind.WROTE else "remove", outcome="changed"))
 
     def _short(self, path: str) -> str:

@@ -18,7 +18,7 @@ from queue import Empty, SimpleQueue
 
 from agent import __version__, systemd
 from agent.converge import Emit, describe_bug
-from agent.errors import HostError
+from agent.errors import HostError, StopAskedError
 from agent.events import Event, Kind, Level
 from agent.keeper import Keeper, count_registries
 from agent.node import Places, RealHost, locked
@@ -97,7 +97,7 @@ class Daemon:
         that has begun is finished by systemd, and the next start looks at what became of it)."""
         systemd.ping()
         if self._stop_asked:
-            raise HostError("mirror-agent", "was told to stop while it waited")
+            raise StopAskedError("mirror-agent", "was told to stop while it waited")
 
     def _start(self) -> None:
         self.emit(Event(Kind.STARTED, f"mirror-agent {__version__} started (pid {os.getpid()})"))

@@ -66,3 +66,7 @@ class LedgerError(MirrorAgentError):
 
 class LockedError(MirrorAgentError):
     """Another mirror-agent works on this root; the message says which process and what it does."""
+
+
+class StopAskedError(HostError):
+    """The agent was told to end while it waited for a daemon: nothing is known of that, so nothing has failed."""

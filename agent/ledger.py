@@ -137,7 +137,7 @@ def _entry(raw: dict[str, Any]) -> Entry:
 def _memory(raw: dict[str, Any]) -> Memory:
     return Memory(
         invocation_id=_text(raw["invocation_id"]),
-        loaded=tuple(Setting(_text(item["key"]), _text(item["json"])) for item in raw["loaded"]),
+        loaded=_settings(raw["loaded"]),
         reloaded_at=float(raw["reloaded_at"]),
         failed_reload=_text(raw["failed_reload"]),
         restarted_at=float(raw["restarted_at"]),
@@ -147,7 +147,16 @@ def _memory(raw: dict[str, Any]) -> Memory:
         expects=_text(raw.get("expects", "")),
         is_restarting=raw.get("is_restarting") is True,
         bad=_text(raw.get("bad", "")),
+        is_recovering=raw.get("is_recovering") is True,
+        why=_text(raw.get("why", "")),
+        effective=_settings(raw.get("effective", ())),
+        refused=_settings(raw.get("refused", ())),
+        restarts=tuple(float(at) for at in raw.get("restarts", ())),
     )
+
+
+def _settings(raw: Iterable[dict[str, Any]]) -> tuple[Setting, ...]:
+    return tuple(Setting(_text(item["key"]), _text(item["json"])) for item in raw)
 
 
 def _text(value: object) -> str:

@@ -199,7 +199,9 @@ class ActiveState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running)."""
+    """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running);
+    `starting_since` is when the start that is under way began (0.0: none is); `automatic_restarts` is how often systemd
+    has started it anew by itself since somebody last started it."""
 
     active: ActiveState = ActiveState.OFF
     loaded: bool = False
@@ -207,6 +209,8 @@ class UnitState:
     main_pid: int = 0
     invocation_id: str = ""
     started_at: float = 0.0
+    starting_since: float = 0.0
+    automatic_restarts: int = 0
 
     @property
     def is_up(self) -> bool:

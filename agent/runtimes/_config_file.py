@@ -14,14 +14,13 @@ from agent.model import Absent, CommandResult, DesiredState, FileState, Now, Reg
 from agent.runtimes._config_edit import KEY
 from agent.runtimes._config_toml import CriConfig, imports_of
 from agent.runtimes._containerd_config import (
-    ABSENT,
     NAME,
     Daemon,
-    digest_of,
     directories_of,
     effective,
     uses,
 )
+from agent.runtimes._trial import ABSENT, digest_of
 
 _SOCKET = "/run/containerd/containerd.sock"
 _CRI = {

@@ -28,10 +28,11 @@ from agent.runtimes._config_decide import Edit, decide
 from agent.runtimes._config_edit import KEY, NotEditableError, created, location_of, value_of, with_path, without_path
 from agent.runtimes._config_file import ConfigFile, OwnedFile
 from agent.runtimes._config_toml import locations, read_config, shape
-from agent.runtimes._containerd_config import ABSENT, LOADED_CONTENT, LOADED_PATH, UNIT, uses
+from agent.runtimes._containerd_config import LOADED_CONTENT, LOADED_PATH, UNIT, uses
 from agent.runtimes._hosts_file import Part
-from agent.runtimes._trial import Bench, attempt, next_act, recall, setback
+from agent.runtimes._trial import ABSENT, Bench, attempt, next_act, recall, setback
 
+_NEVER = "containerd.restart is never: restart it when it suits you"
 _RESTART_REASON = "only a start reads config.toml; containers keep running"
 
 
@@ -84,7 +85,7 @@ def _bench(look: ConfigFile, desired: DesiredState) -> Bench:
         facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")),),
         rejected=_rejected(look),
         broken="its CRI plugin does not start with this (ctr plugins ls)" if look.cri_fails else "",
-        may_restart=desired.containerd.may_restart,
+        forbidden="" if desired.containerd.may_restart else _NEVER,
     )
 
 

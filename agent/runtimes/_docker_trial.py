@@ -1,0 +1,399 @@
+"""A change of daemon.json on trial: what is remembered of it, and how it is undone if Docker does not take it.
+
+The protocol is that of _trial: first Memory says what is written and what stood there, then comes the file, then the
+act. What is undone here is told key by key, for two reasons. Others write this file, too: what they have put into it
+since the trial stays. And the values that failed are held back alone, while everything else goes on converging; they
+are tried again when the desired state or somebody else's part of the file has changed.
+
+The bytes of before are not all: where a SIGHUP keeps what is absent from the file, the daemon may have run with a value
+that no file says. So what it ran with (Memory.effective) is written aloud, loaded and verified, and only then the file
+is as it was, which takes no act.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+
+from agent.host import HostReader
+from agent.ledger import Entry
+from agent.model import DesiredState, FileState, Regular, Setting, UnitState
+from agent.plan import (
+    Conflict,
+    Deferred,
+    FileAction,
+    KeyOriginal,
+    Memory,
+    Recover,
+    Release,
+    Reload,
+    RemoveFile,
+    Restart,
+    WriteFile,
+)
+from agent.runtimes import _daemon_json
+from agent.runtimes._daemon_json import Document
+from agent.runtimes._docker_acts import UNIT, Acts, Fault
+from agent.runtimes._docker_fate import shown_url
+from agent.runtimes._docker_info import SOCKET, insecure_name
+from agent.runtimes._docker_observed import ObservedDocker
+from agent.runtimes._docker_reload import (
+    CLEARING,
+    INSECURE,
+    MIRRORS,
+    UNKNOWN,
+    Running,
+    agrees,
+    names_of,
+    settings_of,
+    takes_reload,
+)
+from agent.runtimes._docker_wants import Wants, insecure_registries
+from agent.runtimes._json_text import NotEditableError, list_of, same, strings_of
+from agent.runtimes._trial import ABSENT, Bench, digest_of, is_rollback, noted
+
+GONE = ""
+"""Stands in Memory.refused for "without this key"."""
+
+_NOTHING = "null"
+_LATENT = (MIRRORS, INSECURE)
+"""Lists that a daemon may run with although its file says nothing of them, and that a restart would lose."""
+
+_LAST_WORDS = re.compile(r"(?:failed to start daemon|unable to configure the Docker daemon with file \S+): (.+)")
+_VALUES = re.compile(r" \(from flag: .*")
+_LONGEST_SENTENCE = 300
+_SILENCE_SECONDS = 90.0
+_RETRY_SECONDS = 10.0
+_AGAIN = "it is tried again after an edit of this file or of the desired state"
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step back, or on: the part of a Plan that is about daemon.json while something is undone."""
+
+    actions: tuple[FileAction, ...] = ()
+    conflicts: tuple[Conflict, ...] = ()
+    acts: Acts = Acts()  # noqa: RUF009 -- frozen
+    memory: Memory | None = None
+    keeps: tuple[bytes, ...] = field(default=(), repr=False)
+    undoes: bool = False
+
+
+def bench_of(observed: ObservedDocker, memory: Memory) -> Bench:
+    """The trial as _trial sees it."""
+    return Bench(UNIT, observed.unit, memory, observed.now, digest_of(observed.main.state), None)
+
+
+# --- there -----------------------------------------------------------------------------------------------------------
+
+
+def begun(observed: ObservedDocker, memory: Memory, content: bytes | None, running: Running | None) -> Memory:
+    """The memory before the file becomes `content` (None: goes). Of several changes that the daemon has not come up
+    with, what stood there before the first is what to go back to."""
+    digest = _digest(content)
+    is_pending = bool(memory.trial) and not is_rollback(memory)
+    if is_pending and digest == memory.good:
+        return over(memory)
+    known = {setting.key: setting.json for setting in memory.effective} if is_pending else {}
+    if running is not None:
+        changed = _changed(_values(observed.main.state), _values_of(content))
+        known = {**_effective(running, (*changed, *_LATENT), observed.guard.flags), **known}
+    good = memory.good if is_pending else digest_of(observed.main.state)
+    return replace(memory, trial=digest, good=good, effective=settings_of(known))
+
+
+def _effective(running: Running, keys: Iterable[str], flags: Collection[str]) -> dict[str, str]:
+    """What the daemon runs with, as far as that is known. What a flag sets, no file has to bring back."""
+    values = {key: running.value(key) for key in keys if key not in flags}
+    return {key: _NOTHING if value is None else value for key, value in values.items() if value != UNKNOWN}
+
+
+def over(memory: Memory) -> Memory:
+    """The memory when the daemon has what was on trial, or what was there before."""
+    return replace(memory, trial="", good="", effective=(), is_restarting=False, is_recovering=False)
+
+
+def kept(observed: ObservedDocker, content: bytes | None) -> tuple[bytes, ...]:
+    """The bytes that must be at hand to go back: of before, and of the trial, to tell ours from what others add."""
+    state = observed.main.state
+    before = (state.content,) if isinstance(state, Regular) else ()
+    return (*before, *((content,) if content is not None else ()))
+
+
+def is_undoable(observed: ObservedDocker, memory: Memory) -> bool:
+    """Whether what stands there is on trial, with something behind it to go back to."""
+    return bool(memory.good) and memory.trial == digest_of(observed.main.state)
+
+
+def is_silent(observed: ObservedDocker, memory: Memory) -> bool:
+    """Whether a daemon that was started on the trial is up and does not answer."""
+    return observed.info is None and is_undoable(observed, memory) and not memory.is_restarting
+
+
+def silence(observed: ObservedDocker, memory: Memory) -> Deferred | None:
+    """The wait for an answer of a daemon that was started on the trial; None when it has lasted too long."""
+    waited = observed.now.unix_seconds - max(observed.unit.started_at, memory.restarted_at)
+    if waited >= _SILENCE_SECONDS:
+        return None
+    look = Reload(UNIT, "what it has loaded is to be confirmed", "", memory)
+    return Deferred(look, f"Docker runs but does not answer on {SOCKET}", _RETRY_SECONDS)
+
+
+# --- back ------------------------------------------------------------------------------------------------------------
+
+
+def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault: Fault) -> Step:
+    """Put back what stood there before the trial, and hold back what failed."""
+    path, state = observed.main.path, observed.main.state
+    if memory.good != ABSENT and observed.good is None:
+        text = f"{fault.value} this, and what stood there before is lost: mend it by hand"
+        return Step(conflicts=(Conflict(path, text),), memory=memory)
+    before, tried = _values_of(observed.good), _tried(observed, memory)
+    blamed = _blamed(before, tried, fault)
+    content = observed.good if digest_of(state) == memory.trial else _without(state, before, tried)
+    names = names_of(blamed) if blamed else "this"
+    why = f"{fault.value} {names}" + (f": {observed.last_words}" if observed.last_words else "")
+    refused = {key: tried.get(key, GONE) for key in blamed if key != INSECURE}
+    if INSECURE in blamed:
+        refused[INSECURE] = list_of(sorted(insecure_registries(desired)))
+    memory = replace(
+        memory,
+        good=_digest(content),
+        refused=settings_of(refused),
+        why=why,
+        bad=f"{memory.trial}@{_mark(desired, _values_of(content), observed.main.entry, refused)}",
+        is_restarting=memory.is_restarting or not observed.unit.is_up,
+        reloaded_at=0.0,
+        failed_reload="",
+    )
+    reason = f"{why}; what stood there before is put back"
+    return Step(_placed(path, state, content, reason), (), Acts(), memory, kept(observed, content), undoes=True)
+
+
+def recovering(recovery: Recover | Deferred) -> Step:
+    """The start of a Docker that was up before our restart."""
+    return Step(acts=Acts(deferred=(recovery,)) if isinstance(recovery, Deferred) else Acts((recovery,)))
+
+
+def last_words(host: HostReader, unit: UnitState) -> str:
+    """Why a dockerd did not come up, in its own words as the journal has them; "" if it has none."""
+    match = f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"
+    argv = ("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=50", match)
+    said = host.command(argv) if unit.invocation_id and host.exists(argv[0]) else None
+    found = _LAST_WORDS.findall(said.stdout) if said is not None else []
+    return shown_url(_VALUES.sub("", found[-1]).strip())[:_LONGEST_SENTENCE] if found else ""
+
+
+def _tried(observed: ObservedDocker, memory: Memory) -> dict[str, str]:
+    """The values that were on trial; those of before, so that nothing counts as ours, if nobody knows."""
+    state = observed.main.state
+    if digest_of(state) == memory.trial:
+        return _values(state)
+    is_lost = observed.tried is None and memory.trial != ABSENT
+    return _values_of(observed.good if is_lost else observed.tried)
+
+
+def _blamed(before: Mapping[str, str], tried: Mapping[str, str], fault: Fault) -> list[str]:
+    """The keys that are held back. Those that a reload loads are checked at a reload as they are at a start: they are
+    blamed for a start only if there are no others, and the others not for a reload."""
+    changed = _changed(before, tried)
+    reloadable = [key for key in changed if takes_reload(key, before.get(key), tried.get(key))]
+    if fault is Fault.START:
+        return [key for key in changed if key not in reloadable] or changed
+    return (reloadable if fault is Fault.RELOAD else []) or changed
+
+
+def put_back(memory: Memory, digest: str) -> Memory:
+    """The memory once what stood there before stands there again: that is on trial now, with nothing behind it."""
+    if memory.good and digest == memory.good and memory.bad.startswith(f"{memory.trial}@"):
+        return replace(memory, trial=memory.good, good="")
+    return memory
+
+
+def restore(observed: ObservedDocker, memory: Memory, running: Running) -> Step | None:
+    """What is left to do until a daemon that is up runs again with what it had before a trial that was undone; None if
+    that is all, or if somebody else has taken the file over meanwhile."""
+    before = _bytes_of(observed, memory.trial)
+    file = _values_of(before)
+    targets = {each.key: CLEARING.get(each.key) if each.json == _NOTHING else each.json for each in memory.effective}
+    wanted = {key: text for key, text in targets.items() if text is not None}
+    aloud = {key: text for key, text in wanted.items() if key not in file or not _says(key, file[key], text)}
+    spoken = _with(before, {key: text for key, text in aloud.items() if takes_reload(key, None, text)})
+    standing = digest_of(observed.main.state)
+    if standing not in {memory.trial, _digest(spoken)} or (before is None and memory.trial != ABSENT):
+        return None
+    if running.info is None:
+        waiting = silence(observed, memory)
+        return Step(acts=Acts(deferred=(waiting,)), memory=memory) if waiting else None
+    missing = {key: text for key, text in targets.items() if not _says(key, running.value(key), text)}
+    read = running.loaded
+    if any(key in read and read[key] != file.get(key) for key in missing if not _reloads(key, running, missing[key])):
+        return _restarting(observed, memory)
+    missing = {key: text for key, text in missing.items() if _reloads(key, running, text)}
+    attempt = hashlib.sha256(f"{memory.invocation_id} {_digest(spoken)}".encode()).hexdigest()[:16]
+    if missing and memory.failed_reload != attempt:
+        reason = f"{names_of(missing)} as before the change that is taken back"
+        after = replace(memory, reloaded_at=observed.now.unix_seconds, failed_reload="")
+        acts = Acts((Reload(UNIT, reason, attempt, after),))
+        said = f"{names_of(aloud)} as Docker ran with it, so that it lets go of the new value" if aloud else ""
+        return Step(_placed(observed.main.path, observed.main.state, spoken, said), (), acts, memory)
+    if standing == memory.trial:
+        return None
+    said = "Docker runs as before, so the file is as it was, too"
+    return Step(_placed(observed.main.path, observed.main.state, before, said), memory=memory)
+
+
+def _restarting(observed: ObservedDocker, memory: Memory) -> Step:
+    """Back on the file of before by a restart, where nothing less helps. Nothing but that may be read."""
+    actions: tuple[FileAction, ...] = ()
+    if digest_of(observed.main.state) != memory.trial:
+        actions = _placed(
+            observed.main.path, observed.main.state, _bytes_of(observed, memory.trial), "Docker is to read it as it was"
+        )
+    reason = "what stood there before is put back, and only a restart brings Docker back to it"
+    return Step(actions, (), Acts((Restart(UNIT, reason, noted(memory, observed.now)),)), memory)
+
+
+def _bytes_of(observed: ObservedDocker, digest: str) -> bytes | None:
+    """The kept bytes that Memory names."""
+    known = {observed.memory.good: observed.good, observed.memory.trial: observed.tried}
+    return known.get(digest)
+
+
+# --- held back -------------------------------------------------------------------------------------------------------
+
+
+def hold_back(observed: ObservedDocker, desired: DesiredState, wants: Wants) -> tuple[Wants, tuple[str, ...]]:
+    """The wants without the values that Docker did not take, each as it stands in the file, and why."""
+    memory = observed.memory
+    refused = {setting.key: setting.json for setting in memory.refused}
+    file, entry = _values(observed.main.state), observed.main.entry
+    if not refused or memory.bad.partition("@")[2] != _mark(desired, file, entry, refused):
+        return wants, ()
+    wanted = {setting.key for setting in wants.settings}
+    owned = {key.key for key in entry.keys} if entry else set()
+    held = [key for key in refused if key in owned & file.keys()]
+    settings = [each for each in wants.settings if not same(refused.get(each.key), each.json)]
+    settings += [
+        Setting(key, file[key])
+        for key in held
+        if key != INSECURE and (key in wanted or refused[key] == GONE) and key not in {each.key for each in settings}
+    ]
+    insecure = wants.insecure
+    if same(refused.get(INSECURE), list_of(sorted(insecure))):
+        listed = set(map(insecure_name, strings_of(file.get(INSECURE)) or ()))
+        insecure = tuple(host for host in insecure if insecure_name(host) in listed)
+    ordered = [each for key in wanted_order(wants, held) for each in settings if each.key == key]
+    admitted = replace(wants, settings=tuple(ordered), insecure=insecure)
+    return (admitted, ()) if admitted == wants else (admitted, (f"{memory.why}; Docker is as it was, and {_AGAIN}",))
+
+
+def let_go(observed: ObservedDocker) -> tuple[ObservedDocker, tuple[Release, ...]]:
+    """Without the claims that came with what was undone: what stands there now is what stood there before us. They are
+    not "given back", which would tell the running daemon to let go of what it has."""
+    view, refused = observed.main, {setting.key for setting in observed.memory.refused}
+    if view.entry is None:
+        return observed, ()
+    file = _values(view.state)
+    gone = tuple(key for key in view.entry.keys if key.key.partition("[")[0] in refused and _stands(key, file))
+    if not gone:
+        return observed, ()
+    keys = tuple(key for key in view.entry.keys if key not in gone)
+    entry = replace(view.entry, keys=keys) if keys else None
+    views = (replace(view, entry=entry), *observed.views[1:])
+    return replace(observed, views=views), (Release(view.path, tuple(key.key for key in gone)),)
+
+
+def _stands(key: KeyOriginal, file: Mapping[str, str]) -> bool:
+    name, is_item, item = key.key.partition("[")
+    if not is_item:
+        return same(key.json, file.get(name))
+    listed = map(insecure_name, strings_of(file.get(name)) or ())
+    return (insecure_name(item.removesuffix("]")) in listed) == (key.json is not None)
+
+
+def wanted_order(wants: Wants, held: Iterable[str]) -> list[str]:
+    """Keys in the order of the wants, then those that are only held."""
+    return list(dict.fromkeys([*(setting.key for setting in wants.settings), *held]))
+
+
+def _mark(desired: DesiredState, file: Mapping[str, str], entry: Entry | None, refused: Collection[str]) -> str:
+    """What must change before the refused is tried again: the desired state, or what others have in the file. What we
+    change in it ourselves does not count."""
+    ours = {key.key for key in entry.keys} if entry else set()
+    ours |= {INSECURE, MIRRORS, *(setting.key for setting in desired.docker.settings)}
+    foreign = {key: value for key, value in file.items() if key in refused or key not in ours}
+    digest = hashlib.sha256(json.dumps(sorted(foreign.items())).encode()).hexdigest()[:16]
+    return f"{desired.generation}@{digest}"
+
+
+# --- inside ----------------------------------------------------------------------------------------------------------
+
+
+def _digest(content: bytes | None) -> str:
+    return ABSENT if content is None else hashlib.sha256(content).hexdigest()
+
+
+def _values_of(content: bytes | None) -> dict[str, str]:
+    try:
+        return _daemon_json.parse(content or b"").values()
+    except NotEditableError:
+        return {}
+
+
+def _values(state: FileState) -> dict[str, str]:
+    return _values_of(state.content if isinstance(state, Regular) else None)
+
+
+def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
+    return [key for key in dict.fromkeys([*after, *before]) if not same(before.get(key), after.get(key))]
+
+
+def _reloads(key: str, running: Running, wanted: str | None) -> bool:
+    return takes_reload(key, running.value(key), wanted)
+
+
+def _says(key: str, value: str | None, wanted: str | None) -> bool:
+    """Whether two values of a key mean the same to Docker."""
+    if key != INSECURE or value == UNKNOWN:
+        return agrees(key, wanted, value)
+    return {*map(insecure_name, strings_of(value) or ())} == {*map(insecure_name, strings_of(wanted) or ())}
+
+
+def _with(content: bytes | None, values: Mapping[str, str]) -> bytes | None:
+    if not values:
+        return content
+    document = _daemon_json.parse(content or b"")
+    for key, text in values.items():
+        document = document.with_value(key, text)
+    return document.encode()
+
+
+def _without(state: FileState, before: Mapping[str, str], tried: Mapping[str, str]) -> bytes | None:
+    """The file with what was on trial taken out of it; what others have changed since stays."""
+    if not isinstance(state, Regular):
+        return None
+    try:
+        document = _daemon_json.parse(state.content)
+    except NotEditableError:
+        return state.content
+    for key in _changed(before, tried):
+        if same(document.get(key), tried.get(key)):
+            document = _as_before(document, key, before.get(key))
+    return document.encode()
+
+
+def _as_before(document: Document, key: str, value: str | None) -> Document:
+    return document.without(key) if value is None else document.with_value(key, value)
+
+
+def _placed(path: str, state: FileState, content: bytes | None, reason: str) -> tuple[FileAction, ...]:
+    if _digest(content) == digest_of(state):
+        return ()
+    if content is None:
+        return (RemoveFile(path, reason, state),)
+    mode = state.mode if isinstance(state, Regular) else 0o644
+    return (WriteFile(path, content, reason, state, mode, verbatim=True),)
