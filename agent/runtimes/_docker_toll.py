@@ -1,8 +1,8 @@
 """What a restart of dockerd without live-restore costs: the running containers that nothing starts again afterwards.
 
 Asked only when a restart is wanted, and bounded: one list, then one look at each container until time or number is
-used up. Source: moby daemon/daemon.go restore (@ 20.10, 28.5: containers come back by their restart policy alone;
-`on-failure` only after an exit code other than 0, which a container that ends well on SIGTERM does not have).
+used up. Source: moby daemon/daemon.go restore, restartmanager (containers come back by their restart policy alone;
+`on-failure` only after an exit code other than 0, which one that ends well on SIGTERM does not have; tried on 26.1.5).
 """
 
 from __future__ import annotations
@@ -28,20 +28,23 @@ _ID = re.compile(r"[0-9a-f]{12,64}")
 
 @dataclass(frozen=True, slots=True)
 class Toll:
-    """`ended` are the names of the containers that a restart ends for good; `unseen` is how many were not looked at."""
+    """`ended` are the names of the containers that a restart ends for good, `doubtful` of those that it so ends if they
+    end well on SIGTERM; `unseen` is how many were not looked at."""
 
     ended: tuple[str, ...] = ()
+    doubtful: tuple[str, ...] = ()
     unseen: int = 0
 
     @property
     def is_free(self) -> bool:
         """Whether every container is known to come back."""
-        return not (self.ended or self.unseen)
+        return not (self.ended or self.doubtful or self.unseen)
 
     @property
     def sentence(self) -> str:
         """By name, as far as that can be read; "" if nothing is lost."""
         parts = [f"it ends {_listed(self.ended)} for good"] if self.ended else []
+        parts += [f"it may end {_listed(self.doubtful)} for good (on-failure)"] if self.doubtful else []
         parts += [f"what becomes of {self.unseen} more containers is not known"] if self.unseen else []
         return "; ".join(parts)
 
@@ -52,23 +55,29 @@ def look_at_toll(host: HostReader) -> Toll | None:
     if not isinstance(running, list):
         return None
     rows = [row for row in running if isinstance(row, dict) and not _is_made_again(row)]
-    ended: list[str] = []
+    found: list[tuple[str, str]] = []
     began = host.now().unix_seconds
     for seen, row in enumerate(rows):
         if seen >= _AT_MOST or not 0 <= host.now().unix_seconds - began < _SECONDS:
-            return Toll(tuple(sorted(ended)), len(rows) - seen)
+            return _toll(found, len(rows) - seen)
         container = str(row.get("Id", ""))
         answer = host.query(SOCKET, f"/containers/{container}/json") if _ID.fullmatch(container) else None
-        if not _comes_back(_json(answer)):
-            ended.append(_name(row))
-    return Toll(tuple(sorted(ended)))
+        found.append((_name(row), _policy(_json(answer))))
+    return _toll(found, 0)
 
 
-def _comes_back(inspected: object) -> bool:
-    """One that is gone again, or does not say, is counted as lost: rather one name too many."""
+def _toll(found: Sequence[tuple[str, str]], unseen: int) -> Toll:
+    doubtful = sorted(name for name, policy in found if policy == "on-failure")
+    ended = sorted(name for name, policy in found if policy not in {*_COMES_BACK, "on-failure"})
+    return Toll(tuple(ended), tuple(doubtful), unseen)
+
+
+def _policy(inspected: object) -> str:
+    """The restart policy. One that is gone again, or does not say, has none: rather one name too many."""
     config = inspected.get("HostConfig") if isinstance(inspected, dict) else None
     policy = config.get("RestartPolicy") if isinstance(config, dict) else None
-    return isinstance(policy, dict) and policy.get("Name") in _COMES_BACK
+    name = policy.get("Name") if isinstance(policy, dict) else ""
+    return name if isinstance(name, str) else ""
 
 
 def _is_made_again(row: dict[str, Any]) -> bool:

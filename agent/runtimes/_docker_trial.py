@@ -62,9 +62,11 @@ _NOTHING = "null"
 _LATENT = (MIRRORS, INSECURE)
 """Lists that a daemon may run with although its file says nothing of them, and that a restart would lose."""
 
-_LAST_WORDS = re.compile(r"(?:failed to start daemon|unable to configure the Docker daemon with file \S+): (.+)")
+_LOGGED_ERROR = re.compile(r'^time=\S+ level=(?:error|fatal|panic) msg="(.*)"')
 _VALUES = re.compile(r" \(from flag: .*")
 _LONGEST_SENTENCE = 300
+_MAY_BE_SECRET = frozenset({"log-opts", "proxies", "http-proxy", "https-proxy", "storage-opts", "exec-opts"})
+"""Keys with whose values dockerd's words are not repeated: `status` is for everybody."""
 _SILENCE_SECONDS = 90.0
 _RETRY_SECONDS = 10.0
 _AGAIN = "it is tried again after an edit of this file or of the desired state"
@@ -155,7 +157,8 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
     blamed = _blamed(before, tried, fault)
     content = observed.good if digest_of(state) == memory.trial else _without(state, before, tried)
     names = names_of(blamed) if blamed else "this"
-    why = f"{fault.value} {names}" + (f": {observed.last_words}" if observed.last_words else "")
+    words = "" if _MAY_BE_SECRET & set(blamed) else observed.last_words
+    why = f"{fault.value} {names}" + (f" ({words})" if words else "")
     refused = {key: tried.get(key, GONE) for key in blamed if key != INSECURE}
     if INSECURE in blamed:
         refused[INSECURE] = list_of(sorted(insecure_registries(desired)))
@@ -179,12 +182,16 @@ def recovering(recovery: Recover | Deferred) -> Step:
 
 
 def last_words(host: HostReader, unit: UnitState) -> str:
-    """Why a dockerd did not come up, in its own words as the journal has them; "" if it has none."""
+    """Why a dockerd did not come up, in its own words as the journal has them: a plain line after those of its log;
+    "" if it has said nothing."""
     match = f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"
     argv = ("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=50", match)
     said = host.command(argv) if unit.invocation_id and host.exists(argv[0]) else None
-    found = _LAST_WORDS.findall(said.stdout) if said is not None else []
-    return shown_url(_VALUES.sub("", found[-1]).strip())[:_LONGEST_SENTENCE] if found else ""
+    lines = said.stdout.splitlines() if said is not None else []
+    plain = [line for line in lines if line.strip() and not line.startswith("time=")]
+    words = [found[1] for line in lines if (found := _LOGGED_ERROR.search(line))]
+    last = (plain or words or [""])[-1]
+    return shown_url(_VALUES.sub("", last).strip())[:_LONGEST_SENTENCE]
 
 
 def _tried(observed: ObservedDocker, memory: Memory) -> dict[str, str]:
@@ -273,15 +280,11 @@ def hold_back(observed: ObservedDocker, desired: DesiredState, wants: Wants) -> 
     file, entry = _values(observed.main.state), observed.main.entry
     if not refused or memory.bad.partition("@")[2] != _mark(desired, file, entry, refused):
         return wants, ()
-    wanted = {setting.key for setting in wants.settings}
     owned = {key.key for key in entry.keys} if entry else set()
     held = [key for key in refused if key in owned & file.keys()]
     settings = [each for each in wants.settings if not same(refused.get(each.key), each.json)]
-    settings += [
-        Setting(key, file[key])
-        for key in held
-        if key != INSECURE and (key in wanted or refused[key] == GONE) and key not in {each.key for each in settings}
-    ]
+    left = {each.key for each in settings}
+    settings += [Setting(key, file[key]) for key in held if key != INSECURE and key not in left]
     insecure = wants.insecure
     if same(refused.get(INSECURE), list_of(sorted(insecure))):
         listed = set(map(insecure_name, strings_of(file.get(INSECURE)) or ()))

@@ -88,7 +88,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         runtimes=(replace(DOCKER, live=False, registries=()),),
         problems=(Problem(4, 5, "registries.docker.io.mirror", 'unknown key, did you mean "mirrors"?', 6),),
         conflicts=(Conflict("/etc/docker/daemon.json", "is not JSON; mend it"),),
-        pending=(Pending("docker", "restart", "docker.service", "log-driver changed; waits for 02:00", 60.0),),
+        pending=(Pending("docker", "restart", "docker.service", "it waits for 02:00", 60.0, "log-driver changed"),),
         last_error="/etc/docker: read-only file system (EROFS)",
         last_error_at=952.0,
     )
@@ -98,7 +98,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         'invalid     /etc/mirror-agent.yaml:4:5: registries.docker.io.mirror: unknown key, did you mean "mirrors"?\n'
         "conflict    /etc/docker/daemon.json: is not JSON; mend it\n"
         "drift       containerd: write /x (0644): somebody changed it\n"
-        "pending     docker: restart: log-driver changed; waits for 02:00\n"
+        "pending     docker: restart, because it waits for 02:00: log-driver changed\n"
         "last error  1 min ago: /etc/docker: read-only file system (EROFS)\n"
         "no daemon   nobody keeps it so: systemctl start mirror-agent"
     )

@@ -22,6 +22,7 @@ from tests.docker_plans import (
     B,
     acts,
     desired,
+    digest,
     info,
     loaded,
     machine,
@@ -47,10 +48,9 @@ def unloaded(answer: bytes | None = None, memory: Memory | None = None) -> FakeH
 
 
 def test_what_is_not_reloadable_needs_one_restart() -> None:
-    """One act; its reason says which keys and what it costs, and the time of it is stored first."""
-    assert plan(unloaded(), desired(docker=WANTED)) == Plan(
-        "docker", actions=(Restart(UNIT, WHY, Memory("i1", restarted_at=NOW)),)
-    )
+    """One act; its reason says which keys and what it costs; its time, and what it is made with, are stored first."""
+    before = Memory("i1", restarted_at=NOW, trial=digest(LOCAL), is_restarting=True, restarts=(NOW,))
+    assert plan(unloaded(), desired(docker=WANTED)) == Plan("docker", actions=(Restart(UNIT, WHY, before),))
 
 
 def test_a_restart_stands_in_for_reloads() -> None:
