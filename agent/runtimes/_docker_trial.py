@@ -69,7 +69,7 @@ _MAY_BE_SECRET = frozenset({"log-opts", "proxies", "http-proxy", "https-proxy", 
 """Keys with whose values dockerd's words are not repeated: `status` is for everybody."""
 _SILENCE_SECONDS = 90.0
 _RETRY_SECONDS = 10.0
-_AGAIN = "it is tried again after an edit of this file or of the desired state"
+_HELD_BACK = "Docker stays as it was, and this is tried again after an edit of this file or of the desired state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,7 +173,8 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
         failed_reload="",
     )
     reason = f"{why}; what stood there before is put back"
-    return Step(_placed(path, state, content, reason), (), Acts(), memory, kept(observed, content), undoes=True)
+    conflicts = (Conflict(path, f"{why}; {_HELD_BACK}"),) if refused else ()
+    return Step(_placed(path, state, content, reason), conflicts, Acts(), memory, kept(observed, content), undoes=True)
 
 
 def recovering(recovery: Recover | Deferred) -> Step:
@@ -291,7 +292,7 @@ def hold_back(observed: ObservedDocker, desired: DesiredState, wants: Wants) -> 
         insecure = tuple(host for host in insecure if insecure_name(host) in listed)
     ordered = [each for key in wanted_order(wants, held) for each in settings if each.key == key]
     admitted = replace(wants, settings=tuple(ordered), insecure=insecure)
-    return (admitted, ()) if admitted == wants else (admitted, (f"{memory.why}; Docker is as it was, and {_AGAIN}",))
+    return (admitted, ()) if admitted == wants else (admitted, (f"{memory.why}; {_HELD_BACK}",))
 
 
 def let_go(observed: ObservedDocker) -> tuple[ObservedDocker, tuple[Release, ...]]:

@@ -19,7 +19,6 @@ from tests.node.waiting import wait_until
 
 DROP_IN = "/etc/systemd/system/docker.service.d/hostile.conf"
 UP_DEADLINE_SECONDS = 60.0
-LABEL = "mirror-agent.test=1"
 _FOREIGN = {"dns": ["192.0.2.1"], "live-restore": True, "labels": ["of=somebody"]}
 _IMAGE = "sleeps"
 _MAKE_IMAGE = """
@@ -60,11 +59,13 @@ HANGS = Hostile(
 """Its start with the change never ends, and the packaged unit sets no limit."""
 
 LIES = Hostile(
-    f"{{labels: [{LABEL}], log-opts: {{max-size: 7m}}}}",
-    "labels",
-    f"[Service]\nBindReadOnlyPaths=/root/seen-by-docker.json:{DAEMON_JSON}\n",
+    "{log-driver: local}",
+    "log-driver",
+    "[Service]\n"
+    f"ExecStartPre=/bin/sh -c 'cp -p {DAEMON_JSON} /run/real.json; sed -i s/local/json-file/ {DAEMON_JSON}'\n"
+    f"ExecStartPost=/bin/sh -c 'mv /run/real.json {DAEMON_JSON}'\n",
 )
-"""It comes up and reads another file than the one that everybody else sees under this name."""
+"""It comes up, and has read something else than what the file says before and after its start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +118,6 @@ def run_container(node: Node, name: str, *options: str, command: str = "exec /bi
 def standing_docker(node: Node, hostile: Hostile) -> Iterator[Standing]:
     """A Docker with foreign keys, live-restore and a running container, for the time of the test."""
     content = json.dumps(_FOREIGN, indent=3) + "\n\n"
-    node.put("/root/seen-by-docker.json", content)
     node.put(DAEMON_JSON, content)
     if hostile.drop_in:
         node.put(DROP_IN, hostile.drop_in)
@@ -126,7 +126,7 @@ def standing_docker(node: Node, hostile: Hostile) -> Iterator[Standing]:
         yield Standing.of(node)
     finally:
         node.run("systemctl stop mirror-agent; docker ps -aq | xargs -r docker rm -f", check=False)
-        node.run(f"rm -rf {DAEMON_JSON} {DROP_IN} /root/seen-by-docker.json; systemctl daemon-reload", check=False)
+        node.run(f"rm -rf {DAEMON_JSON} {DROP_IN}; systemctl daemon-reload", check=False)
         node.run("systemctl reset-failed docker.service docker.socket; systemctl restart docker", check=False)
 
 

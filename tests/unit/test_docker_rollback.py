@@ -19,7 +19,7 @@ from tests.dockerd import UNIT, Crash, DockerHost, Values
 WRITE, RELOAD, RESTART, START = "write /etc/docker/daemon.json", f"reload {UNIT}", f"restart {UNIT}", f"start {UNIT}"
 BEFORE: Values = {"dns": ["1.1.1.1"], "log-opts": {"max-size": "9m"}}
 BAD = desired(docker=settings(data_root="/a-file", log_opts={"max-size": "5m"}))
-AGAIN = "Docker is as it was, and it is tried again after an edit of this file or of the desired state"
+AGAIN = "Docker stays as it was, and this is tried again after an edit of this file or of the desired state"
 
 
 def is_bad(values: Values) -> bool:
