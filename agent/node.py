@@ -9,6 +9,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -34,6 +35,8 @@ _BATCH = 512
 
 _COMMANDS_KEPT = 32
 """How many results of commands are remembered; what a command was told on stdin tells it from others."""
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Signature = tuple[int, ...] | None
 
@@ -100,6 +103,22 @@ class RealHost:
         for directory in sorted({own, f"{own}/originals", self._places.run_directory, *owned}):
             with suppress(HostError):
                 self._files.sweep(directory)
+        with suppress(HostError):
+            self._forget_originals()
+
+    def _forget_originals(self) -> None:
+        """Remove kept bytes that the ledger no longer names: each change of daemon.json leaves two. A ledger that is
+        lost names nothing, so then everything stays."""
+        ledger = self.ledger()
+        if ledger.lost:
+            return
+        named = {entry.original.sha256 for entry in ledger.entries.values()}
+        for memory in ledger.memories.values():
+            named |= {memory.good, memory.trial, memory.bad.partition("@")[0]}
+        for name in self._files.list_directory(f"{self._places.state_directory}/originals") or ():
+            path = self._original_path(name)
+            if name not in named and _DIGEST.fullmatch(name):
+                self._files.remove_file(RemoveFile(path, "nothing refers to it", self._files.read(path)))
 
     # --- looking -------------------------------------------------------------------------------------------------
 

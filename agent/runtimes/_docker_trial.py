@@ -13,22 +13,18 @@ is as it was, which takes no act.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.host import HostReader
-from agent.ledger import Entry
-from agent.model import DesiredState, FileState, Regular, Setting, UnitState
+from agent.model import DesiredState, FileState, Regular, UnitState
 from agent.plan import (
     Conflict,
     Deferred,
     FileAction,
-    KeyOriginal,
     Memory,
     Recover,
-    Release,
     Reload,
     RemoveFile,
     Restart,
@@ -38,6 +34,7 @@ from agent.runtimes import _daemon_json
 from agent.runtimes._daemon_json import Document
 from agent.runtimes._docker_acts import UNIT, Acts, Fault
 from agent.runtimes._docker_fate import shown_url
+from agent.runtimes._docker_held import GONE, HELD_BACK, mark
 from agent.runtimes._docker_info import SOCKET, insecure_name
 from agent.runtimes._docker_observed import ObservedDocker
 from agent.runtimes._docker_reload import (
@@ -51,12 +48,9 @@ from agent.runtimes._docker_reload import (
     settings_of,
     takes_reload,
 )
-from agent.runtimes._docker_wants import Wants, insecure_registries
+from agent.runtimes._docker_wants import insecure_registries
 from agent.runtimes._json_text import NotEditableError, list_of, same, strings_of
 from agent.runtimes._trial import ABSENT, Bench, digest_of, is_rollback, noted
-
-GONE = ""
-"""Stands in Memory.refused for "without this key"."""
 
 _NOTHING = "null"
 _LATENT = (MIRRORS, INSECURE)
@@ -69,7 +63,6 @@ _MAY_BE_SECRET = frozenset({"log-opts", "proxies", "http-proxy", "https-proxy", 
 """Keys with whose values dockerd's words are not repeated: `status` is for everybody."""
 _SILENCE_SECONDS = 90.0
 _RETRY_SECONDS = 10.0
-_HELD_BACK = "Docker stays as it was, and this is tried again after an edit of this file or of the desired state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,13 +160,13 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
         good=_digest(content),
         refused=settings_of(refused),
         why=why,
-        bad=f"{memory.trial}@{_mark(desired, _values_of(content), observed.main.entry, refused)}",
+        bad=f"{memory.trial}@{mark(desired, _values_of(content), observed.main.entry, refused)}",
         is_restarting=memory.is_restarting or not observed.unit.is_up,
         reloaded_at=0.0,
         failed_reload="",
     )
     reason = f"{why}; what stood there before is put back"
-    conflicts = (Conflict(path, f"{why}; {_HELD_BACK}"),) if refused else ()
+    conflicts = (Conflict(path, f"{why}; {HELD_BACK}"),) if refused else ()
     return Step(_placed(path, state, content, reason), conflicts, Acts(), memory, kept(observed, content), undoes=True)
 
 
@@ -269,69 +262,6 @@ def _bytes_of(observed: ObservedDocker, digest: str) -> bytes | None:
     """The kept bytes that Memory names."""
     known = {observed.memory.good: observed.good, observed.memory.trial: observed.tried}
     return known.get(digest)
-
-
-# --- held back -------------------------------------------------------------------------------------------------------
-
-
-def hold_back(observed: ObservedDocker, desired: DesiredState, wants: Wants) -> tuple[Wants, tuple[str, ...]]:
-    """The wants without the values that Docker did not take, each as it stands in the file, and why."""
-    memory = observed.memory
-    refused = {setting.key: setting.json for setting in memory.refused}
-    file, entry = _values(observed.main.state), observed.main.entry
-    if not refused or memory.bad.partition("@")[2] != _mark(desired, file, entry, refused):
-        return wants, ()
-    owned = {key.key for key in entry.keys} if entry else set()
-    held = [key for key in refused if key in owned & file.keys()]
-    settings = [each for each in wants.settings if not same(refused.get(each.key), each.json)]
-    left = {each.key for each in settings}
-    settings += [Setting(key, file[key]) for key in held if key != INSECURE and key not in left]
-    insecure = wants.insecure
-    if same(refused.get(INSECURE), list_of(sorted(insecure))):
-        listed = set(map(insecure_name, strings_of(file.get(INSECURE)) or ()))
-        insecure = tuple(host for host in insecure if insecure_name(host) in listed)
-    ordered = [each for key in wanted_order(wants, held) for each in settings if each.key == key]
-    admitted = replace(wants, settings=tuple(ordered), insecure=insecure)
-    return (admitted, ()) if admitted == wants else (admitted, (f"{memory.why}; {_HELD_BACK}",))
-
-
-def let_go(observed: ObservedDocker) -> tuple[ObservedDocker, tuple[Release, ...]]:
-    """Without the claims that came with what was undone: what stands there now is what stood there before us. They are
-    not "given back", which would tell the running daemon to let go of what it has."""
-    view, refused = observed.main, {setting.key for setting in observed.memory.refused}
-    if view.entry is None:
-        return observed, ()
-    file = _values(view.state)
-    gone = tuple(key for key in view.entry.keys if key.key.partition("[")[0] in refused and _stands(key, file))
-    if not gone:
-        return observed, ()
-    keys = tuple(key for key in view.entry.keys if key not in gone)
-    entry = replace(view.entry, keys=keys) if keys else None
-    views = (replace(view, entry=entry), *observed.views[1:])
-    return replace(observed, views=views), (Release(view.path, tuple(key.key for key in gone)),)
-
-
-def _stands(key: KeyOriginal, file: Mapping[str, str]) -> bool:
-    name, is_item, item = key.key.partition("[")
-    if not is_item:
-        return same(key.json, file.get(name))
-    listed = map(insecure_name, strings_of(file.get(name)) or ())
-    return (insecure_name(item.removesuffix("]")) in listed) == (key.json is not None)
-
-
-def wanted_order(wants: Wants, held: Iterable[str]) -> list[str]:
-    """Keys in the order of the wants, then those that are only held."""
-    return list(dict.fromkeys([*(setting.key for setting in wants.settings), *held]))
-
-
-def _mark(desired: DesiredState, file: Mapping[str, str], entry: Entry | None, refused: Collection[str]) -> str:
-    """What must change before the refused is tried again: the desired state, or what others have in the file. What we
-    change in it ourselves does not count."""
-    ours = {key.key for key in entry.keys} if entry else set()
-    ours |= {INSECURE, MIRRORS, *(setting.key for setting in desired.docker.settings)}
-    foreign = {key: value for key, value in file.items() if key in refused or key not in ours}
-    digest = hashlib.sha256(json.dumps(sorted(foreign.items())).encode()).hexdigest()[:16]
-    return f"{desired.generation}@{digest}"
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------

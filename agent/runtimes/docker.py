@@ -37,6 +37,7 @@ from agent.runtimes._docker_fate import Fate
 from agent.runtimes._docker_file import FilePlan, look_at, plan_file
 from agent.runtimes._docker_flags import config_file
 from agent.runtimes._docker_guard import NO_ACT
+from agent.runtimes._docker_held import hold_back, let_go
 from agent.runtimes._docker_info import SOCKET, parse_info, parse_reloads, reloads_target
 from agent.runtimes._docker_memory import Evidence, file_is_news, recall, reloaded, started_with_file, to_store
 from agent.runtimes._docker_observed import (
@@ -57,12 +58,10 @@ from agent.runtimes._docker_trial import (
     Step,
     begun,
     bench_of,
-    hold_back,
     is_silent,
     is_undoable,
     kept,
     last_words,
-    let_go,
     over,
     put_back,
     recovering,
