@@ -85,19 +85,38 @@ def bench_of(observed: ObservedDocker, memory: Memory) -> Bench:
 # --- there -----------------------------------------------------------------------------------------------------------
 
 
-def begun(observed: ObservedDocker, memory: Memory, content: bytes | None, running: Running | None) -> Memory:
-    """The memory before the file becomes `content` (None: goes). Of several changes that the daemon has not come up
-    with, what stood there before the first is what to go back to."""
-    digest = _digest(content)
-    is_pending = bool(memory.trial) and not is_rollback(memory)
-    if is_pending and digest == memory.good:
-        return over(memory)
-    known = {setting.key: setting.json for setting in memory.effective} if is_pending else {}
+def begun(
+    observed: ObservedDocker, memory: Memory, content: bytes | None, running: Running | None
+) -> tuple[Memory, tuple[bytes, ...]]:
+    """The memory before the file becomes `content` (None: goes), and the bytes that must be at hand to go back: those
+    of before, and those of the trial, to tell ours from what others add. Of several changes that the daemon has not
+    come up with, what stood there before the first is what to go back to, with all that others have written since."""
+    base = _base(observed, memory)
+    good = _digest(base)
+    if _is_pending(memory) and _digest(content) == good:
+        return over(memory), ()
+    known = {setting.key: setting.json for setting in memory.effective} if _is_pending(memory) else {}
     if running is not None:
         changed = _changed(_values(observed.main.state), _values_of(content))
         known = {**_effective(running, (*changed, *_LATENT), observed.guard.flags), **known}
-    good = memory.good if is_pending else digest_of(observed.main.state)
-    return replace(memory, trial=digest, good=good, effective=settings_of(known))
+    after = replace(memory, trial=_digest(content), good=good, effective=settings_of(known))
+    return after, tuple(each for each in (base, content) if each is not None)
+
+
+def _is_pending(memory: Memory) -> bool:
+    return bool(memory.trial) and not is_rollback(memory)
+
+
+def _base(observed: ObservedDocker, memory: Memory) -> bytes | None:
+    """The file as it stands without what is on trial in it already."""
+    state = observed.main.state
+    standing = state.content if isinstance(state, Regular) else None
+    is_lost = observed.good is None and memory.good != ABSENT
+    if not _is_pending(memory) or memory.trial != observed.memory.trial or is_lost:
+        return standing
+    if digest_of(state) == memory.trial:
+        return observed.good
+    return _without(state, _values_of(observed.good), _tried(observed, memory))
 
 
 def _effective(running: Running, keys: Iterable[str], flags: Collection[str]) -> dict[str, str]:
@@ -109,13 +128,6 @@ def _effective(running: Running, keys: Iterable[str], flags: Collection[str]) ->
 def over(memory: Memory) -> Memory:
     """The memory when the daemon has what was on trial, or what was there before."""
     return replace(memory, trial="", good="", effective=(), is_restarting=False, is_recovering=False)
-
-
-def kept(observed: ObservedDocker, content: bytes | None) -> tuple[bytes, ...]:
-    """The bytes that must be at hand to go back: of before, and of the trial, to tell ours from what others add."""
-    state = observed.main.state
-    before = (state.content,) if isinstance(state, Regular) else ()
-    return (*before, *((content,) if content is not None else ()))
 
 
 def is_undoable(observed: ObservedDocker, memory: Memory) -> bool:
@@ -167,7 +179,9 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
     )
     reason = f"{why}; what stood there before is put back"
     conflicts = (Conflict(path, f"{why}; {HELD_BACK}"),) if refused else ()
-    return Step(_placed(path, state, content, reason), conflicts, Acts(), memory, kept(observed, content), undoes=True)
+    standing = (state.content,) if isinstance(state, Regular) else ()
+    keeps = (*standing, *((content,) if content is not None else ()))
+    return Step(_placed(path, state, content, reason), conflicts, Acts(), memory, keeps, undoes=True)
 
 
 def recovering(recovery: Recover | Deferred) -> Step:

@@ -16,7 +16,7 @@ from agent.found import Found, FoundRegistry
 from agent.host import HostReader
 from agent.image import Image
 from agent.ledger import Ledger
-from agent.model import DesiredState, Manage, RuntimeReport, UnitState
+from agent.model import ActiveState, DesiredState, Manage, RuntimeReport, UnitState
 from agent.plan import (
     Conflict,
     FileAction,
@@ -60,7 +60,6 @@ from agent.runtimes._docker_trial import (
     bench_of,
     is_silent,
     is_undoable,
-    kept,
     last_words,
     over,
     put_back,
@@ -232,11 +231,13 @@ def _plan_resting(observed: ObservedDocker, wants: Wants, others: list[FilePlan]
     stoppers = _stoppers(observed, main)
     waiting = wait_for_reload(main.fates, observed.unit, observed.memory, observed.now)
     memory = put_back(observed.memory, digest_of(observed.main.state))
+    keeps: tuple[bytes, ...] = ()
     if observed.unit.loaded and main.writes:
-        memory = begun(observed, memory, main.content(observed.main), None)
-        memory = replace(memory, invocation_id=observed.unit.invocation_id, loaded=())
+        memory, keeps = begun(observed, memory, main.content(observed.main), None)
+        if observed.unit.active in {ActiveState.INACTIVE, ActiveState.FAILED}:
+            memory = replace(memory, invocation_id=observed.unit.invocation_id, loaded=())
     remember = None if memory == observed.memory else memory
-    return _on_trial(_assembled([main, *others], Acts(waiting, (), stoppers), remember), observed, main)
+    return replace(_assembled([main, *others], Acts(waiting, (), stoppers), remember), keeps=keeps)
 
 
 def _plan_running(desired: DesiredState, observed: ObservedDocker, wants: Wants, others: list[FilePlan]) -> Plan:
@@ -247,20 +248,22 @@ def _plan_running(desired: DesiredState, observed: ObservedDocker, wants: Wants,
             return _stepped(replace(step, memory=to_store(evidence, step.memory or memory)), others)
         memory = over(memory)
     main = main_file(observed, wants)
+    keeps: tuple[bytes, ...] = ()
     if main.writes:
-        memory = begun(observed, memory, main.content(observed.main), running_of(observed, memory))
+        memory, keeps = begun(observed, memory, main.content(observed.main), running_of(observed, memory))
     if not main.fates:
-        memory = memory if main.writes or observed.info is None else over(memory)
-        return _on_trial(_assembled([main, *others], Acts(), _known(evidence, memory)), observed, main)
+        memory = memory if observed.info is None else over(memory)
+        return _assembled([main, *others], Acts(), _known(evidence, memory))
     main = replace(main, fates=tuple(fate for fate in main.fates if fate.key not in wants.flagged))
     if memory.reloaded_at and _shows_all(main.fates, running_of(observed, memory)):
         memory = reloaded(evidence, memory)
     acts = _acts(desired, observed, main, memory)
     if acts.fault is not None:
         return _stepped(undo(observed, desired, memory, acts.fault), others)
-    if acts == Acts() and observed.info is not None and not memory.reloaded_at:
+    if acts == Acts() and observed.info is not None and not observed.memory.reloaded_at:
         memory = over(memory)
-    return _on_trial(_assembled([main, *others], acts, to_store(evidence, memory)), observed, main)
+    plan = _assembled([main, *others], acts, to_store(evidence, memory))
+    return replace(plan, keeps=keeps) if memory.trial else plan
 
 
 def _acts(desired: DesiredState, observed: ObservedDocker, main: FilePlan, memory: Memory) -> Acts:
@@ -290,12 +293,6 @@ def _acts(desired: DesiredState, observed: ObservedDocker, main: FilePlan, memor
 def _known(evidence: Evidence, memory: Memory) -> Memory | None:
     """What has to be stored although nothing of ours is in the file: the end of a trial, and nothing else."""
     return memory if memory.trial != evidence.memory.trial else None
-
-
-def _on_trial(plan: Plan, observed: ObservedDocker, main: FilePlan) -> Plan:
-    """The plan with the bytes that undoing it takes."""
-    is_on_trial = main.writes and plan.remember is not None and plan.remember.trial
-    return replace(plan, keeps=kept(observed, main.content(observed.main))) if is_on_trial else plan
 
 
 def _stepped(step: Step, others: list[FilePlan]) -> Plan:

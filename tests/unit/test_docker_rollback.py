@@ -7,7 +7,10 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
+import hypothesis
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from agent import converge
 from agent.model import ActiveState, DesiredState, OnChange, UnitState
@@ -337,3 +340,65 @@ def test_killed_while_others_act(event: str) -> None:
             host.tick(601.0)
         assert (is_bad(host.file()), host.is_up) == (False, True), changes
         assert {key: host.file().get(key) for key in BEFORE} == BEFORE, changes
+
+
+# --- stories ---------------------------------------------------------------------------------------------------------
+
+WORKING: Values = {"log-driver": "local", "log-opts": {"max-size": "5m"}, "labels": ["a=b"], "debug": True}
+
+
+@st.composite
+def wishes(draw: st.DrawFn) -> DesiredState:
+    """A desired state of which Docker takes all, or all but one value."""
+    listed = draw(st.lists(st.sampled_from(sorted(WORKING)), unique=True, max_size=3))
+    values = {key.replace("-", "_"): WORKING[key] for key in listed}
+    values |= {"data_root": draw(st.sampled_from(["/a-file", "/data"]))} if draw(st.booleans()) else {}
+    mirrors = draw(st.lists(st.sampled_from([A, B]), unique=True))
+    hosts = tuple(draw(st.lists(st.sampled_from(["x.lan", "y.lan"]), unique=True)))
+    state = desired(*mirrors, docker=settings(**values), insecure=hosts)
+    return replace(state, generation=draw(st.sampled_from("0123456789")) * 64)
+
+
+STEPS = st.one_of(
+    st.tuples(st.just("desire"), wishes()),
+    st.tuples(st.just("desire"), wishes()),
+    st.tuples(st.just("kill"), st.integers(0, 25)),
+    st.tuples(st.just("kill"), st.integers(0, 25)),
+    st.tuples(st.just("wait"), st.sampled_from([5.0, 100.0, 700.0])),
+    st.tuples(st.just("somebody edits"), st.sampled_from(["10.0.0.1/24", "10.0.1.1/24"])),
+    st.tuples(st.just("somebody restarts"), st.none()),
+)
+
+
+@hypothesis.settings(max_examples=60, deadline=None)
+@given(st.sampled_from(["fails", "hangs"]), st.lists(STEPS, min_size=1, max_size=12))
+def test_whatever_happens_docker_is_up_in_the_end(fault: str, story: list[tuple[str, Any]]) -> None:
+    """Good and bad wishes, kills between any two changes, edits and restarts by others: soon after, Docker is up on a
+    file without what fails, with every foreign key, and runs with what its file says; another look does nothing."""
+    host, state, foreign = machine(BEFORE, **{fault: is_bad}), desired(), {"dns": BEFORE["dns"]}
+    for kind, argument in story:
+        if kind == "desire":
+            state = argument
+            cycle(host, state)
+        elif kind == "kill":
+            killed_after(argument, host, state)
+            host.crash_after = None
+        elif kind == "wait":
+            host.tick(argument)
+        elif kind == "somebody edits":
+            host.edit({"bip": argument})
+            foreign["bip"] = argument
+        else:
+            host.start()
+    for _ in range(8):
+        cycle(host, state)
+        host.tick(601.0)
+    assert (host.is_up, is_bad(host.file())) == (True, False)
+    assert {key: host.file().get(key) for key in foreign} == foreign
+    ours = {key for entry in host.stored_ledger.entries.values() for key in (each.key for each in entry.keys)}
+    assert {key: host.running.get(key) for key in ours & WORKING.keys()} == {
+        key: host.file().get(key) for key in ours & WORKING.keys()
+    }
+    host.log.clear()
+    cycle(host, state)
+    assert (host.log, [act for act in host.wrong_acts if "within 60 s" not in act]) == ([], [])
