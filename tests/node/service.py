@@ -17,7 +17,7 @@ CONVERGE_DEADLINE_SECONDS = 10.0
 RESYNC_DEADLINE_SECONDS = 80.0
 _INSTALLED = "/usr/lib/mirror-agent/agent/__init__.py"
 _BARRIER = "barrier.example"
-_UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
+UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
 
 
 def desired_state(registries: Mapping[str, Sequence[str]], docker: str = "", indent: int = 2) -> str:
@@ -35,7 +35,7 @@ def hosts_path(registry: str) -> str:
 
 def starts_of(node: Node, unit: str, after: str) -> int:
     """How often systemd began to start the unit since the cursor, by its own journal entries."""
-    return len(node.journal(f"MESSAGE_ID={_UNIT_STARTING}", f"UNIT={unit}", after=after))
+    return len(node.journal(f"MESSAGE_ID={UNIT_STARTING}", f"UNIT={unit}", after=after))
 
 
 @dataclass(frozen=True, slots=True)
