@@ -66,6 +66,11 @@ class ObservedDocker:
         return self.arguments[1:] if self.unit.is_up else tuple(word.text for word in self.next_start)
 
     @property
+    def loses_authorization(self) -> bool:
+        """Whether a SIGHUP would switch off a plugin that a flag of the running dockerd names."""
+        return any(word.startswith("--authorization-plugin") for word in self.arguments)
+
+    @property
     def engine(self) -> Engine:
         version = version_of(self.info.version if self.info else self.installed_version)
         log_drivers = self.info.log_drivers if self.info else None

@@ -77,6 +77,14 @@ class Step:
     undoes: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class May:
+    """Which acts are allowed on the way back, too: the operator can forbid restarts, a flag of dockerd reloads."""
+
+    restart: bool = True
+    reload: bool = True
+
+
 def bench_of(observed: ObservedDocker, memory: Memory) -> Bench:
     """The trial as _trial sees it."""
     return Bench(UNIT, observed.unit, memory, observed.now, digest_of(observed.main.state), None)
@@ -228,9 +236,9 @@ def put_back(memory: Memory, digest: str) -> Memory:
     return memory
 
 
-def restore(observed: ObservedDocker, memory: Memory, running: Running) -> Step | None:
+def restore(observed: ObservedDocker, memory: Memory, running: Running, may: May) -> Step | None:
     """What is left to do until a daemon that is up runs again with what it had before a trial that was undone; None if
-    that is all, or if somebody else has taken the file over meanwhile."""
+    that is all, if nothing that may be done helps, or if somebody else has taken the file over meanwhile."""
     before = _bytes_of(observed, memory.trial)
     file = _values_of(before)
     targets = {each.key: CLEARING.get(each.key) if each.json == _NOTHING else each.json for each in memory.effective}
@@ -245,11 +253,12 @@ def restore(observed: ObservedDocker, memory: Memory, running: Running) -> Step 
         return Step(acts=Acts(deferred=(waiting,)), memory=memory) if waiting else None
     missing = {key: text for key, text in targets.items() if not _says(key, running.value(key), text)}
     read = running.loaded
-    if any(key in read and read[key] != file.get(key) for key in missing if not _reloads(key, running, missing[key])):
+    is_read = (key for key in missing if key in read and read[key] != file.get(key))
+    if may.restart and any(not _reloads(key, running, missing[key]) for key in is_read):
         return _restarting(observed, memory)
     missing = {key: text for key, text in missing.items() if _reloads(key, running, text)}
     attempt = hashlib.sha256(f"{memory.invocation_id} {_digest(spoken)}".encode()).hexdigest()[:16]
-    if missing and memory.failed_reload != attempt:
+    if may.reload and missing and memory.failed_reload != attempt:
         reason = f"{names_of(missing)} as before the change that is taken back"
         after = replace(memory, reloaded_at=observed.now.unix_seconds, failed_reload="")
         acts = Acts((Reload(UNIT, reason, attempt, after),))

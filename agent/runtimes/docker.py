@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.host import HostReader
 from agent.ledger import Ledger
-from agent.model import ActiveState, DesiredState, Manage, RuntimeReport, UnitState
+from agent.model import ActiveState, DesiredState, Manage, OnChange, RuntimeReport, UnitState
 from agent.plan import (
     Conflict,
     FileAction,
@@ -53,6 +53,7 @@ from agent.runtimes._docker_reload import Running, takes_reload
 from agent.runtimes._docker_report import Picture, report
 from agent.runtimes._docker_toll import look_at_toll
 from agent.runtimes._docker_trial import (
+    May,
     Step,
     begun,
     bench_of,
@@ -116,7 +117,8 @@ class Docker:
         if observed.unit.is_up:
             info = observed.info
             at_risk = info is not None and info.running_containers > 0 and not info.live_restore
-            if not (at_risk and wants_restart(self.plan(desired, observed))):
+            waits = observed.memory.reloaded_at > 0
+            if waits or not (at_risk and wants_restart(self.plan(desired, observed))):
                 return observed
             return replace(observed, toll=look_at_toll(host))
         is_blamed = bench_of(observed, observed.memory).is_blamed and observed.memory.good
@@ -252,7 +254,8 @@ def _plan_running(desired: DesiredState, observed: ObservedDocker, wants: Wants,
     evidence = evidence_of(observed)
     memory = put_back(recall(evidence, keys_of(observed, wants)), evidence.digest)
     if is_rollback(memory):
-        if step := restore(observed, memory, running_of(observed, memory)):
+        may = May(desired.docker.on_change is not OnChange.RELOAD, not observed.loses_authorization)
+        if step := restore(observed, memory, running_of(observed, memory), may):
             return _stepped(replace(step, memory=to_store(evidence, step.memory or memory)), others)
         memory = over(memory)
     main = main_file(observed, wants)
@@ -289,7 +292,7 @@ def _acts(desired: DesiredState, observed: ObservedDocker, main: FilePlan, memor
         now=observed.now,
         just_confirmed=observed.memory.reloaded_at > 0 and not memory.reloaded_at,
         file_is_news=main.writes or file_is_news(evidence, memory),
-        loses_authorization=any(word.startswith("--authorization-plugin") for word in observed.arguments),
+        loses_authorization=observed.loses_authorization,
         started_with_file=started_with_file(evidence),
         is_undoable=is_undoable(observed, memory) and not main.writes and not memory.is_restarting,
         digest=evidence.digest,

@@ -269,6 +269,24 @@ def test_a_docker_that_comes_up_silent_goes_back() -> None:
     assert host.is_up
 
 
+def test_the_way_back_keeps_to_the_policy_too() -> None:
+    """Restarts are the operator's (on_change: reload): his brings something else than the file says, which is put back,
+    and the next restart is his again."""
+    host = machine(ignores=frozenset({"labels"}))
+    docker = replace(WANTED["lies"].docker, on_change=OnChange.RELOAD)
+    state = replace(WANTED["lies"], docker=docker)
+    host.put("/etc/docker/daemon.json", '{"dns": ["1.1.1.1"], "log-opts": {"max-size": "9m"}}')
+    cycle(host, replace(state, docker=replace(docker, settings=docker.settings[:1])))
+    host.ignores = frozenset({"labels", "debug"})
+    cycle(host, state)
+    host.start()
+    for _ in range(3):
+        cycle(host, state)
+        host.tick(700.0)
+    assert RESTART not in host.log
+    assert (host.file(), host.is_up) == (BEFORE, True)
+
+
 # --- killed ----------------------------------------------------------------------------------------------------------
 
 
