@@ -58,6 +58,13 @@ class Ledger:
         """The entries of one runtime, by path."""
         return tuple(entry for _, entry in sorted(self.entries.items()) if entry.runtime == runtime)
 
+    @property
+    def contents(self) -> frozenset[str]:
+        """The digests of all contents that may be needed again."""
+        originals = {entry.original.sha256 for entry in self.entries.values()}
+        tried = ({each.good, each.trial, each.bad.partition("@")[0]} for each in self.memories.values())
+        return frozenset(originals.union(*tried))
+
     def memory_of(self, runtime: str) -> Memory:
         return self.memories.get(runtime, Memory())
 

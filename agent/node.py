@@ -9,7 +9,6 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
-import re
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -18,7 +17,7 @@ from datetime import datetime
 
 from agent import docker_api, ledger, systemd
 from agent.errors import HostError, LedgerError, LockedError
-from agent.files import FileSystem, Note
+from agent.files import FileSystem, Note, outermost
 from agent.ledger import Ledger
 from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
@@ -35,8 +34,6 @@ _BATCH = 512
 
 _COMMANDS_KEPT = 32
 """How many results of commands are remembered; what a command was told on stdin tells it from others."""
-
-_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 Signature = tuple[int, ...] | None
 
@@ -95,7 +92,7 @@ class RealHost:
         for entry in self.ledger().entries.values():
             wanted |= {os.path.dirname(entry.path), *entry.made_directories}
         own = (self._places.state_directory, self._places.run_directory)
-        self._files = FileSystem(self._places.root, allowed=(*_outermost(wanted), *own), note=self._note_about)
+        self._files = FileSystem(self._places.root, allowed=(*outermost(wanted), *own), note=self._note_about)
 
     def sweep(self) -> None:
         """Remove what a crash left of our own writes; to be called once, by who holds the lock."""
@@ -113,12 +110,9 @@ class RealHost:
         ledger = self.ledger()
         if ledger.lost:
             return
-        named = {entry.original.sha256 for entry in ledger.entries.values()}
-        for memory in ledger.memories.values():
-            named |= {memory.good, memory.trial, memory.bad.partition("@")[0]}
         for name in self._files.list_directory(f"{self._places.state_directory}/originals") or ():
             path = self._original_path(name)
-            if name not in named and _DIGEST.fullmatch(name):
+            if name not in ledger.contents and not name.startswith("."):
                 self._files.remove_file(RemoveFile(path, "nothing refers to it", self._files.read(path)))
 
     # --- looking -------------------------------------------------------------------------------------------------
@@ -362,15 +356,6 @@ class RealHost:
         """Below a root other than / the parents may be missing too."""
         os.makedirs(os.path.dirname(self._outside(path)), exist_ok=True)
         self._files.make_directory(path, mode)
-
-
-def _outermost(directories: Iterable[str]) -> list[str]:
-    """Those that do not lie below another one of them."""
-    kept: list[str] = []
-    for path in sorted(directories):
-        if not any(path == above or path.startswith(above.rstrip("/") + "/") for above in kept[-1:]):
-            kept.append(path)
-    return kept
 
 
 def _resolved(path: str, known: dict[str, str]) -> str:

@@ -131,6 +131,23 @@ def test_restarts_are_a_minute_apart(elapsed: float, wait: float | None) -> None
     assert acts(made) == ([Restart] if wait is None else [])
 
 
+@pytest.mark.parametrize(
+    ("ago", "wait"),
+    [
+        ((599.0, 100.0), 1.0),
+        ((600.0, 100.0), None),
+        ((100.0,), None),
+        ((900.0, 599.0, 61.0), 1.0),
+        ((61.0, -5.0), 539.0),
+    ],
+)
+def test_two_restarts_in_ten_minutes_are_enough(ago: tuple[float, ...], wait: float | None) -> None:
+    """The third one waits, over restarts of the agent, too: the times are in the ledger."""
+    times = tuple(NOW - each for each in ago)
+    made = plan(unloaded(memory=Memory("i1", restarted_at=NOW - 61.0, restarts=times)), desired(docker=WANTED))
+    assert [deferred.retry_after_seconds for deferred in made.deferred] == ([] if wait is None else [wait])
+
+
 def test_while_a_restart_waits_the_rest_is_reloaded() -> None:
     """Mirrors need not wait for the window that log-opts wait for."""
     host = machine(json.dumps({"registry-mirrors": [A], **json.loads(LOCAL)}), answer=info())
