@@ -62,7 +62,7 @@ class Ledger:
     def contents(self) -> frozenset[str]:
         """The digests of all contents that may be needed again."""
         originals = {entry.original.sha256 for entry in self.entries.values()}
-        tried = ({each.good, each.trial, each.bad.partition("@")[0]} for each in self.memories.values())
+        tried = ({each.good, each.trial, each.expects, each.bad.partition("@")[0]} for each in self.memories.values())
         return frozenset(originals.union(*tried))
 
     def memory_of(self, runtime: str) -> Memory:

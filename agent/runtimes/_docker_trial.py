@@ -50,7 +50,7 @@ from agent.runtimes._docker_reload import (
 )
 from agent.runtimes._docker_wants import insecure_registries
 from agent.runtimes._json_text import NotEditableError, list_of, same, strings_of
-from agent.runtimes._trial import ABSENT, Bench, digest_of, is_rollback, noted
+from agent.runtimes._trial import ABSENT, Bench, digest_of, is_rollback, noted, recover, setback
 
 _NOTHING = "null"
 _LATENT = (MIRRORS, INSECURE)
@@ -195,6 +195,46 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
 def recovering(recovery: Recover | Deferred) -> Step:
     """The start of a Docker that was up before our restart."""
     return Step(acts=Acts(deferred=(recovery,)) if isinstance(recovery, Deferred) else Acts((recovery,)))
+
+
+def way_back(observed: ObservedDocker, desired: DesiredState) -> Step | None:
+    """What a Docker needs that is down because of what was on trial; None for any other."""
+    bench = bench_of(observed, put_back(observed.memory, digest_of(observed.main.state)))
+    if setback(bench):
+        return undo(observed, desired, bench.memory, Fault.START)
+    if bench.is_failed and (step := last_resort(observed, bench.memory)):
+        return step
+    recovery = recover(bench)
+    return recovering(recovery) if recovery else None
+
+
+def last_resort(observed: ObservedDocker, memory: Memory) -> Step | None:
+    """Docker does not come up without the trial, either, and others have changed the file since it last did: their
+    changes that it had not read yet are taken back too, so that it is up. None if there are none, or nobody knows."""
+    state, path = observed.main.state, observed.main.path
+    loaded = {setting.key: setting.json for setting in memory.loaded}
+    is_known = bool(memory.invocation_id) and UNKNOWN not in loaded.values()
+    if not (is_rollback(memory) and memory.is_recovering and is_known) or digest_of(state) != memory.trial:
+        return None
+    file = _values(state)
+    unread = [key for key in _changed(loaded, file) if not takes_reload(key, loaded.get(key), file.get(key))]
+    if not unread or not isinstance(state, Regular):
+        return None
+    content = _taken_back(state.content, loaded, unread)
+    reason = (
+        f"Docker does not come up with {names_of(unread)} as others have changed it: it is as Docker last ran with it"
+    )
+    saved = f"{reason}; the file as it was is kept in /var/lib/mirror-agent/originals/{memory.trial}"
+    memory = replace(memory, trial=_digest(content), expects=memory.trial, is_recovering=False)
+    keeps = (state.content, content)
+    return Step(_placed(path, state, content, saved), (), Acts(), memory, keeps, undoes=True)
+
+
+def _taken_back(content: bytes, loaded: Mapping[str, str], keys: Iterable[str]) -> bytes:
+    document = _daemon_json.parse(content)
+    for key in keys:
+        document = _as_before(document, key, loaded.get(key))
+    return document.encode()
 
 
 def last_words(host: HostReader, unit: UnitState) -> str:

@@ -62,10 +62,10 @@ from agent.runtimes._docker_trial import (
     last_words,
     over,
     put_back,
-    recovering,
     restore,
     silence,
     undo,
+    way_back,
 )
 from agent.runtimes._docker_unit import next_start
 from agent.runtimes._docker_wants import NOTHING, Wants, wants_of
@@ -73,7 +73,7 @@ from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
 from agent.runtimes._json_text import NotEditableError
-from agent.runtimes._trial import digest_of, is_rollback, recover, setback
+from agent.runtimes._trial import digest_of, is_rollback
 
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
@@ -161,11 +161,8 @@ def _plan(desired: DesiredState, observed: ObservedDocker, wants: Wants) -> Plan
     others = [plan_file(view, NOTHING, None) for view in observed.views[1:]]
     if conflict := _reads_another_file(observed, wants):
         return _assembled([FilePlan(conflicts=(conflict,)), *others], Acts(), None)
-    bench = bench_of(observed, put_back(observed.memory, digest_of(observed.main.state)))
-    if setback(bench):
-        return _stepped(undo(observed, desired, bench.memory, Fault.START), others)
-    if recovery := recover(bench):
-        return _stepped(recovering(recovery), others)
+    if step := way_back(observed, desired):
+        return _stepped(step, others)
     wants, held_back = hold_back(observed, desired, wants)
     if held_back:
         observed, released = let_go(observed)

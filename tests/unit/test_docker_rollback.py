@@ -244,6 +244,23 @@ def test_a_docker_that_fails_on_both_is_not_started_for_ever() -> None:
     assert (host.file(), host.running, host.is_up) == (BEFORE, BEFORE, True)
 
 
+def test_what_others_left_unread_does_not_keep_docker_down() -> None:
+    """Somebody has put a value into the file with which Docker does not start, and has not restarted it; then a change
+    of ours needs a restart. Ours is taken back first, then theirs, which is kept aside; Docker is up, and has ours."""
+    host = machine(fails=lambda values: values.get("bip") == "nonsense")
+    cycle(host, desired(A))
+    host.edit({"bip": "nonsense"})
+    theirs = content(host).encode()
+    state = desired(A, docker=settings(log_driver="local"))
+    cycle(host, state)
+    cycle(host, state)
+    assert (host.is_up, "bip" in host.file(), theirs in host.originals.values()) == (True, False, True)
+    for _ in range(3):
+        host.tick(700.0)
+        cycle(host, state)
+    assert host.running == {**BEFORE, "registry-mirrors": [A], "log-driver": "local"}
+
+
 def test_a_start_on_what_was_before_gets_the_time_it_wants() -> None:
     """Docker needs long for its many containers: it is not killed again for that."""
     host = machine(hangs=lambda _: False)
