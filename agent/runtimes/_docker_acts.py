@@ -3,7 +3,7 @@
 The way of a reload. The plan asks for Reload as long as a reloadable key of ours differs from what the daemon runs
 with. converge signals, stores Reload.after (Memory.reloaded_at = when), and then looks at observe + plan until no act
 is left: `/info` shows the registry lists and a few more keys, and for the rest the reload event since reloaded_at
-makes the plan carry a Memory whose `loaded` has the new values. If 10 s pass, converge stores the attempt's name as
+makes the plan carry a Memory whose `loaded` has the new values. If 20 s pass, converge stores the attempt's name as
 Memory.failed_reload; the same attempt is not made again on the same invocation, and what it should have brought is
 then up to a restart. A crash anywhere in between leaves a ledger from which the next plan asks for the same.
 
