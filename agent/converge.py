@@ -8,12 +8,11 @@ depends on it (one registry's file, or this runtime's acts) and nothing else.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import repeat
 from typing import Any, assert_never
 
-from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError, describe_bug
+from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError, StopAskedError, describe_bug
 from agent.events import Event, Kind, Level
 from agent.feud import Feuds
 from agent.host import Host, HostReader
@@ -32,22 +31,17 @@ from agent.plan import (
     RemoveFile,
     Restart,
     WriteFile,
+    reason_of,
 )
 from agent.runtimes import Runtime, discover
+from agent.turns import Results, Turn, run
 
-MAX_ROUNDS = 12
-"""Rounds of observe, plan, apply in one cycle. A change takes two, the removal of a mirror three, a busy second writer
-more; whoever needs twelve fights with somebody, and the next cycle goes on."""
+RELOAD_DEADLINE_SECONDS = 20.0
+"""dockerd looks for a missing authorization plugin for 15 s before it gives up, and ends."""
 
-RELOAD_DEADLINE_SECONDS = 10.0
 RESTART_DEADLINE_SECONDS = 90.0
 
 Emit = Callable[[Event], None]
-
-_Results = Sequence[Exception | None]
-_Turn = Generator[list[WriteFile], _Results | None, bool]
-"""One round of one runtime: it gives the files to be written, is told what became of each, and returns whether another
-round can help."""
 
 
 def plans(desired: DesiredState, host: HostReader) -> tuple[Plan, ...]:
@@ -72,10 +66,10 @@ def converge(desired: DesiredState, host: Host, emit: Emit, *, acts: bool, feuds
     known = Feuds() if feuds is None else feuds
     known.begin(desired.generation)
     cycles = [_Cycle(runtime, desired, host, emit, known) for runtime in discover()]
-    _run(cycles, host, acts=False)
+    run(cycles, host, acts=False)
     if acts and any(cycle.wants_acts for cycle in cycles):
         for cycle in cycles:
-            _run([cycle], host, acts=True)
+            run([cycle], host, acts=True)
     return CycleResult(
         generation=desired.generation,
         runtimes=tuple(cycle.result() for cycle in cycles),
@@ -92,41 +86,6 @@ def revert(desired: DesiredState, host: Host, emit: Emit) -> CycleResult:
         docker=replace(desired.docker, manage=Manage.NEVER),
     )
     return converge(unmanaged, host, emit, acts=True)
-
-
-def _run(cycles: Sequence[_Cycle], host: Host, *, acts: bool) -> None:
-    """Go round until there is nothing left to do, something fails, or the rounds are used up."""
-    for _ in range(MAX_ROUNDS):
-        cycles = _in_step(cycles, host, acts=acts)
-
-
-def _in_step(cycles: Sequence[_Cycle], host: Host, *, acts: bool) -> list[_Cycle]:
-    """One round of each runtime; what all of them write is written at once, for it is the disk that an edit waits for.
-    Returns those that another round can help."""
-    turns = [cycle.turn(acts=acts) for cycle in cycles]
-    reached = [_advanced(turn, None) for turn in turns]
-    results = _written([write for writes in reached if isinstance(writes, list) for write in writes], host)
-    ends = [
-        _advanced(turn, [next(results) for _ in writes]) if isinstance(writes, list) else writes
-        for turn, writes in zip(turns, reached, strict=True)
-    ]
-    return [cycle for cycle, end in zip(cycles, ends, strict=True) if end is True]
-
-
-def _advanced(turn: _Turn, results: _Results | None) -> list[WriteFile] | bool:
-    """The files that it gives to be written, or what it ended with."""
-    try:
-        return turn.send(results)
-    except StopIteration as end:
-        return bool(end.value)
-
-
-def _written(writes: list[WriteFile], host: Host) -> Iterator[Exception | None]:
-    """What became of each; a bug becomes the result of all of them."""
-    try:
-        return iter(host.write_files(writes) if writes else ())
-    except Exception as error:  # noqa: BLE001 -- each runtime whose files they are reports it
-        return repeat(error)
 
 
 @dataclass
@@ -152,7 +111,7 @@ class _Cycle:
         """Whether the last look left something to reload or restart."""
         return self.last_plan is not None and bool(self.last_plan.acts)
 
-    def turn(self, *, acts: bool) -> _Turn:
+    def turn(self, *, acts: bool) -> Turn:
         """One round. Contains whatever goes wrong in it."""
         self.acts_allowed = acts
         try:
@@ -164,7 +123,7 @@ class _Cycle:
             self._say(Event(Kind.BUG, f"a bug in mirror-agent, please report it: {self.bug}", Level.ERROR))
         return False
 
-    def _round(self, *, acts: bool) -> _Turn:
+    def _round(self, *, acts: bool) -> Turn:
         plan = self._plan()
         if self._has_file_work(plan):
             return (yield from self._apply_files(plan))
@@ -188,7 +147,7 @@ class _Cycle:
         remembers = plan.remember is not None and plan.remember != self.host.ledger().memory_of(plan.runtime)
         return bool(plan.file_actions or plan.claims or plan.releases or remembers)
 
-    def _apply_files(self, plan: Plan) -> _Turn:
+    def _apply_files(self, plan: Plan) -> Turn:
         """Claims, then files, then releases."""
         self.failed_groups.clear()
         self.errors.clear()
@@ -216,7 +175,7 @@ class _Cycle:
         if ledger != self.host.ledger():
             self.host.save_ledger(ledger)
 
-    def _apply_actions(self, actions: tuple[FileAction, ...]) -> _Turn:
+    def _apply_actions(self, actions: tuple[FileAction, ...]) -> Turn:
         """Do what can be done; an action whose group has failed is left for the next cycle. Returns whether somebody
         else changed a file meanwhile, so that a new plan is needed."""
         for directory in (item for item in actions if isinstance(item, MakeDirectory)):
@@ -233,7 +192,7 @@ class _Cycle:
                 self._do(removal)
         return any(isinstance(error, ConcurrentChangeError) for error in results)
 
-    def _finish_writes(self, writes: Sequence[WriteFile], results: _Results) -> _Results:
+    def _finish_writes(self, writes: Sequence[WriteFile], results: Results) -> Results:
         for write, error in zip(writes, results, strict=True):
             if error is not None and not isinstance(error, HostError):
                 raise error
@@ -307,7 +266,8 @@ class _Cycle:
         if settled:
             self._say_act(Kind.RELOADED, f"reloaded, and the daemon confirms it: {act.reason}", Level.INFO, act)
             return
-        memory = replace(self.host.ledger().memory_of(self.runtime.name), reloaded_at=0.0)
+        known = self.last_plan.remember if self.last_plan else None
+        memory = replace(known or self.host.ledger().memory_of(self.runtime.name), reloaded_at=0.0)
         if settled is None:
             self._save(self.host.ledger().with_memory(self.runtime.name, memory))
             sentence = f"reloaded, but somebody else changed the file just then: {act.reason}"
@@ -325,16 +285,16 @@ class _Cycle:
             self.host.pause(step)
             waited, step = waited + step, min(step * 1.5, 0.5)
             self.host.refresh()
-            plan = self._whole_plan()
-            if not plan.acts:
-                return True
+            plan = self.last_plan = self._whole_plan()
+            if plan.undoes or not plan.acts:
+                return not plan.undoes
             if any(not action.registry for action in plan.file_actions):
                 return None
         return False
 
     def _restart(self, act: Restart) -> None:
         self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
-        self._say_act(Kind.RESTARTED, f"restarting {act.unit}: {act.reason}", Level.NOTICE, act)
+        self._say_act(Kind.RESTARTED, f"restarting {act.unit}: {reason_of(act)}", Level.NOTICE, act)
         self.tally += Tally(restarts=1)
         self.host.restart_unit(act.unit, RESTART_DEADLINE_SECONDS)
         self.host.refresh()
@@ -343,7 +303,13 @@ class _Cycle:
     def _recover(self, act: Recover) -> None:
         self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
         self._say_act(Kind.RESTARTED, f"starting {act.unit}: {act.reason}", Level.WARNING, act)
-        self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS)
+        try:
+            self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS)
+        except StopAskedError:
+            raise
+        except HostError:
+            self._save(self.host.ledger().with_memory(self.runtime.name, replace(act.before, is_recovering=True)))
+            raise
         self.host.refresh()
         self._say_act(Kind.RESTARTED, f"{act.unit} is up again", Level.NOTICE, act)
 
@@ -359,7 +325,8 @@ class _Cycle:
     def _tell(self, action: WriteFile | RemoveFile, kind: Kind, verb: str) -> None:
         self.feuds.done(self.runtime.name, action, self._now(), self.host.exists)
         sentence = f"{verb} {self._short(action.path)}: {action.reason}"
-        event = Event(kind, sentence, registry=action.registry, path=action.path, reason=action.reason)
+        level = Level.WARNING if self.last_plan is not None and self.last_plan.undoes else Level.INFO
+        event = Event(kind, sentence, level, registry=action.registry, path=action.path, reason=action.reason)
         self._say(replace(event, action="write" if kind is Kind.WROTE else "remove", outcome="changed"))
 
     def _short(self, path: str) -> str:

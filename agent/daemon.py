@@ -19,7 +19,7 @@ from queue import Empty, SimpleQueue
 
 from agent import __version__, systemd
 from agent.converge import Emit
-from agent.errors import HostError, describe_bug
+from agent.errors import HostError, StopAskedError, describe_bug
 from agent.events import Event, Kind, Level
 from agent.keeper import Keeper, count_registries
 from agent.node import Places, RealHost, locked
@@ -98,7 +98,7 @@ class Daemon:
         that has begun is finished by systemd, and the next start looks at what became of it)."""
         systemd.ping()
         if self._stop_asked:
-            raise HostError("mirror-agent", "was told to stop while it waited")
+            raise StopAskedError("mirror-agent", "was told to stop while it waited")
 
     def _start(self) -> None:
         self.emit(Event(Kind.STARTED, f"mirror-agent {__version__} started (pid {os.getpid()})"))

@@ -18,6 +18,7 @@ from agent.plan import (
     RemoveFile,
     Restart,
     WriteFile,
+    reason_of,
 )
 from agent.redact import redact
 
@@ -85,7 +86,7 @@ def verb(action: Action) -> str:  # noqa: PLR0911 -- one line for each kind of a
 
 
 def _fields(action: Action) -> dict[str, str]:
-    return {"action": verb(action), "target": _target(action), "reason": action.reason}
+    return {"action": verb(action), "target": _target(action), "reason": _reason(action)}
 
 
 def _target(action: Action) -> str:
@@ -106,7 +107,11 @@ def _things(plan: Plan) -> Iterator[tuple[str, Action | None]]:
 
 
 def _action(action: Action) -> str:
-    return f"{verb(action)} {_target(action)}{_rights(action)}: {action.reason}"
+    return f"{verb(action)} {_target(action)}{_rights(action)}: {_reason(action)}"
+
+
+def _reason(action: Action) -> str:
+    return reason_of(action) if isinstance(action, Reload | Restart | Recover) else action.reason
 
 
 def _rights(action: Action) -> str:

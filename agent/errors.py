@@ -79,6 +79,10 @@ class LockedError(MirrorAgentError):
     """Another mirror-agent works on this root; the message says which process and what it does."""
 
 
+class StopAskedError(HostError):
+    """The agent was told to end while it waited for a daemon: nothing is known of that, so nothing has failed."""
+
+
 def describe_bug(error: BaseException) -> str:
     """An unexpected exception in one line: its type and where it came from. Its text may quote file content, and
     with that a secret, so it is left out."""

@@ -13,7 +13,7 @@ from agent.feud import Feuds
 from agent.model import DesiredState
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
-from agent.plan import Conflict, Contention, Deferred
+from agent.plan import Conflict, Contention, Deferred, Restart, reason_of
 from agent.source import Source
 from agent.status import Status
 
@@ -148,12 +148,12 @@ class Keeper:
             self._in_trouble = True
             return
         if not result.acts_are_pending:
-            self._announce_converged(state)
+            self._announce_converged(state, recovered=result.outcome is not Outcome.CONFLICT)
         self._keep_good(state)
 
-    def _announce_converged(self, state: DesiredState) -> None:
+    def _announce_converged(self, state: DesiredState, *, recovered: bool) -> None:
         new = state.generation != self._announced
-        if self._in_trouble:
+        if self._in_trouble and recovered:
             self._in_trouble = False
             self.emit(Event(Kind.RECOVERED, "what had failed works again", generation=state.short_generation))
         if new or not self._tally.is_empty:
@@ -176,7 +176,7 @@ class Keeper:
                 if conflict not in self._said:
                     self._say_conflict(state, part.runtime, conflict)
             for deferred in part.deferred:
-                timeless = replace(deferred, retry_after_seconds=None)
+                timeless = _timeless(deferred)
                 now.add(timeless)
                 if timeless not in self._said:
                     self._say_deferred(state, part.runtime, deferred)
@@ -189,7 +189,7 @@ class Keeper:
 
     def _say_deferred(self, state: DesiredState, runtime: str, deferred: Deferred) -> None:
         act = type(deferred.act).__name__.lower()
-        sentence = f"{runtime}: {act} pending: {deferred.act.reason}; {deferred.reason}"
+        sentence = f"{runtime}: {act} pending, because {deferred.reason}: {reason_of(deferred.act)}"
         event = Event(Kind.DEFERRED, sentence, Level.NOTICE, generation=state.short_generation, runtime=runtime)
         self.emit(replace(event, action=act, reason=deferred.reason))
 
@@ -272,6 +272,12 @@ class Keeper:
             last_error=errors[0] if errors else self.status.last_error,
             last_error_at=seconds if errors else self.status.last_error_at,
         )
+
+
+def _timeless(deferred: Deferred) -> Deferred:
+    """What makes one wait the same as another: neither how long it still is, nor which containers run just now."""
+    act = replace(deferred.act, ends="") if isinstance(deferred.act, Restart) else deferred.act
+    return replace(deferred, act=act, retry_after_seconds=None)
 
 
 def count_registries(state: DesiredState) -> str:

@@ -58,6 +58,13 @@ class Ledger:
         """The entries of one runtime, by path."""
         return tuple(entry for _, entry in sorted(self.entries.items()) if entry.runtime == runtime)
 
+    @property
+    def contents(self) -> frozenset[str]:
+        """The digests of all contents that may be needed again."""
+        originals = {entry.original.sha256 for entry in self.entries.values()}
+        tried = ({each.good, each.trial, each.expects, each.bad.partition("@")[0]} for each in self.memories.values())
+        return frozenset(originals.union(*tried))
+
     def memory_of(self, runtime: str) -> Memory:
         return self.memories.get(runtime, Memory())
 
@@ -148,7 +155,7 @@ def _entry(raw: dict[str, Any]) -> Entry:
 def _memory(raw: dict[str, Any]) -> Memory:
     return Memory(
         invocation_id=_text(raw["invocation_id"]),
-        loaded=tuple(Setting(_text(item["key"]), _text(item["json"])) for item in raw["loaded"]),
+        loaded=_settings(raw["loaded"]),
         reloaded_at=float(raw["reloaded_at"]),
         failed_reload=_text(raw["failed_reload"]),
         restarted_at=float(raw["restarted_at"]),
@@ -158,7 +165,16 @@ def _memory(raw: dict[str, Any]) -> Memory:
         expects=_text(raw.get("expects", "")),
         is_restarting=raw.get("is_restarting") is True,
         bad=_text(raw.get("bad", "")),
+        is_recovering=raw.get("is_recovering") is True,
+        why=_text(raw.get("why", "")),
+        effective=_settings(raw.get("effective", ())),
+        refused=_settings(raw.get("refused", ())),
+        restarts=tuple(float(at) for at in raw.get("restarts", ())),
     )
+
+
+def _settings(raw: Iterable[dict[str, Any]]) -> tuple[Setting, ...]:
+    return tuple(Setting(_text(item["key"]), _text(item["json"])) for item in raw)
 
 
 def _text(value: object) -> str:

@@ -204,8 +204,10 @@ class ActiveState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running); one
-    that `is_masked` may run, and once it has ended systemd does not start it again."""
+    """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running);
+    `starting_since` is when the start that is under way began (0.0: none is); `automatic_restarts` is how often systemd
+    has started it anew by itself since somebody last started it; one that `is_masked` may run, and once it has ended
+    systemd does not start it again."""
 
     active: ActiveState = ActiveState.OFF
     loaded: bool = False
@@ -214,6 +216,8 @@ class UnitState:
     invocation_id: str = ""
     started_at: float = 0.0
     is_masked: bool = False
+    starting_since: float = 0.0
+    automatic_restarts: int = 0
 
     @property
     def is_up(self) -> bool:

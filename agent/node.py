@@ -17,7 +17,7 @@ from datetime import datetime
 
 from agent import docker_api, ledger, systemd
 from agent.errors import HostError, LedgerError, LockedError
-from agent.files import FileSystem, Note
+from agent.files import FileSystem, Note, outermost, resolved
 from agent.ledger import Ledger
 from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
@@ -92,7 +92,7 @@ class RealHost:
         for entry in self.ledger().entries.values():
             wanted |= {os.path.dirname(entry.path), *entry.made_directories}
         own = (self._places.state_directory, self._places.run_directory)
-        self._files = FileSystem(self._places.root, allowed=(*_outermost(wanted), *own), note=self._note_about)
+        self._files = FileSystem(self._places.root, allowed=(*outermost(wanted), *own), note=self._note_about)
 
     def sweep(self) -> None:
         """Remove what a crash left of our own writes; to be called once, by who holds the lock."""
@@ -100,11 +100,24 @@ class RealHost:
         owned = {os.path.dirname(path) for path in self.ledger().entries}
         for directory in sorted({own, f"{own}/originals", self._places.run_directory, *owned}):
             self.sweep_directory(directory)
+        with suppress(HostError):
+            self._forget_originals()
 
     def sweep_directory(self, path: str) -> None:
         """Remove what a crash left of our own writes in a directory that nobody else writes to."""
         with suppress(HostError):
             self._files.sweep(path)
+
+    def _forget_originals(self) -> None:
+        """Remove kept bytes that the ledger no longer names: each change of daemon.json leaves two. A ledger that is
+        lost names nothing, so then everything stays."""
+        ledger = self.ledger()
+        if ledger.lost:
+            return
+        for name in self._files.list_directory(f"{self._places.state_directory}/originals") or ():
+            path = self._original_path(name)
+            if name not in ledger.contents and not name.startswith("."):
+                self._files.remove_file(RemoveFile(path, "nothing refers to it", self._files.read(path)))
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -298,9 +311,9 @@ class RealHost:
         known: dict[str, str] = {}
         for path in self._readings.keys() & self._facts.keys():
             outside = self._outside(path)
-            found |= {os.path.dirname(outside), os.path.dirname(_resolved(outside, known))}
+            found |= {os.path.dirname(outside), os.path.dirname(resolved(outside, known))}
         for path in self._listed:
-            found |= {self._outside(path), _resolved(self._outside(path), known)}
+            found |= {self._outside(path), resolved(self._outside(path), known)}
         return frozenset(found)
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -347,24 +360,6 @@ class RealHost:
         """Below a root other than / the parents may be missing too."""
         os.makedirs(os.path.dirname(self._outside(path)), exist_ok=True)
         self._files.make_directory(path, mode)
-
-
-def _outermost(directories: Iterable[str]) -> list[str]:
-    """Those that do not lie below another one of them."""
-    kept: list[str] = []
-    for path in sorted(directories):
-        if not any(path == above or path.startswith(above.rstrip("/") + "/") for above in kept[-1:]):
-            kept.append(path)
-    return kept
-
-
-def _resolved(path: str, known: dict[str, str]) -> str:
-    """As os.path.realpath, which looks at every directory above once more for each path; `known` is what it learns."""
-    if path not in known:
-        parent, name = os.path.split(path)
-        here = os.path.join(_resolved(parent, known), name) if name else path
-        known[path] = os.path.realpath(here) if os.path.islink(here) else here
-    return known[path]
 
 
 def _is_settled(signature: Signature) -> bool:

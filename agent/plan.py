@@ -73,8 +73,11 @@ class Memory:
     The rest is about a file that only a start of the daemon reads; a content goes by its SHA-256. `trial` is what we
     wrote and the daemon is not known to have come up with; `good` is what stood there before, kept as an original, to
     go back to ("" with a trial: there is nothing behind it); `expects` says what else the trial must amount to;
-    `is_restarting` that we restarted a daemon that was up, and have not seen it up since; `bad` names the attempt that
-    the daemon did not come up with, which is not made again.
+    `is_restarting` that we restarted a daemon that was up, and have not seen it up since; `is_recovering` that a start
+    because of that has failed, too; `bad` names the attempt that the daemon did not come up with, which is not made
+    again, and `why` is what was seen of it. `effective` are the values that the daemon ran with before a trial changed
+    them in the file ("null": none), `refused` those that it did not come up with ("": without the key), which stay out
+    of the file while `bad` holds. `restarts` are the times of all our restarts and starts in the last ten minutes.
     """
 
     invocation_id: str = ""
@@ -88,6 +91,11 @@ class Memory:
     expects: str = ""
     is_restarting: bool = False
     bad: str = ""
+    is_recovering: bool = False
+    why: str = ""
+    effective: tuple[Setting, ...] = ()
+    refused: tuple[Setting, ...] = ()
+    restarts: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +112,28 @@ class Reload:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Restart the unit, waiting with our own deadline. `before` is stored first, so that no crash forgets it."""
+    """Restart the unit, waiting with our own deadline. `before` is stored first, so that no crash forgets it. `ends`
+    says which containers the restart ends for good, in words that may change from one look to the next; "" for none."""
 
     unit: str
     reason: str
     before: Memory
+    ends: str = ""
 
 
 @dataclass(frozen=True, slots=True)
 class Recover:
-    """Start a unit that was up before we restarted it and has failed since. `before` is stored first."""
+    """Start a unit that was up before we restarted it and has failed since. `before` is stored first; if it does not
+    come up, Memory.is_recovering says so."""
 
     unit: str
     reason: str
     before: Memory
+
+
+def reason_of(act: Reload | Restart | Recover) -> str:
+    """Why, and what it costs: the sentence that people read."""
+    return f"{act.reason}; {act.ends}" if isinstance(act, Restart) and act.ends else act.reason
 
 
 FileAction = WriteFile | RemoveFile | MakeDirectory | RemoveDirectory
@@ -192,7 +208,8 @@ class Plan:
 
     Actions are ordered directories, writes, removals, acts. An empty plan means converged. `keeps` are contents that
     may be needed again: they are kept as originals before the first write; `contentions` say what was taken out of it
-    because somebody else keeps changing it.
+    because somebody else keeps changing it. `undoes` says that this plan takes back what was on trial: no wait for an
+    act ends well with it.
     """
 
     runtime: str
@@ -204,6 +221,7 @@ class Plan:
     remember: Memory | None = None
     keeps: tuple[bytes, ...] = field(default=(), repr=False)
     contentions: tuple[Contention, ...] = ()
+    undoes: bool = False
 
     @property
     def file_actions(self) -> tuple[FileAction, ...]:

@@ -12,20 +12,22 @@ from typing import Any
 
 from agent.errors import Problem
 from agent.model import RegistryReport, RuntimeReport
-from agent.plan import Conflict, Contention, Deferred, Reload
+from agent.plan import Conflict, Contention, Deferred, Reload, reason_of
 
 FORMAT = 1
 
 
 @dataclass(frozen=True, slots=True)
 class Pending:
-    """An act that is wanted and waits. `retry_after_seconds` None: nothing but a person changes it."""
+    """An act that is wanted and waits. `retry_after_seconds` None: nothing but a person changes it; `wanted` says what
+    the act is for and what it costs, running containers that it ends for good by name."""
 
     runtime: str
     action: str
     unit: str
     reason: str
     retry_after_seconds: float | None = None
+    wanted: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ class Status:
 
 def pending_of(runtime: str, deferred: Deferred) -> Pending:
     """A deferred act as status shows it."""
-    action = "reload" if isinstance(deferred.act, Reload) else "restart"
-    return Pending(runtime, action, deferred.act.unit, deferred.reason, deferred.retry_after_seconds)
+    act = deferred.act
+    action = "reload" if isinstance(act, Reload) else "restart"
+    return Pending(runtime, action, act.unit, deferred.reason, deferred.retry_after_seconds, reason_of(act))
 
 
 def encode(status: Status) -> bytes:

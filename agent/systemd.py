@@ -27,7 +27,16 @@ ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:
 
 _SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl")
 _INVOCATIONS = "/run/systemd/units"
-_STATE = ("LoadState", "ActiveState", "SubState", "MainPID", "InvocationID", "ExecMainStartTimestampMonotonic")
+_STATE = (
+    "LoadState",
+    "ActiveState",
+    "SubState",
+    "MainPID",
+    "InvocationID",
+    "ExecMainStartTimestampMonotonic",
+    "InactiveExitTimestampMonotonic",
+    "NRestarts",
+)
 _READ_BYTES = 65536
 _LOOK_SECONDS = 0.05
 """How often a finished program is noticed whose children keep its output open."""
@@ -161,7 +170,17 @@ def unit_state(name: str) -> UnitState:
         invocation_id=shown.get("InvocationID", ""),
         started_at=_started_at(pid, shown.get("ExecMainStartTimestampMonotonic", "")),
         is_masked=shown.get("LoadState") == "masked",
+        starting_since=_starting_since(shown),
+        automatic_restarts=_number(shown.get("NRestarts", "")),
     )
+
+
+def _starting_since(shown: Mapping[str, str]) -> float:
+    """When the start that is under way began, 0.0 if none is."""
+    began = _number(shown.get("InactiveExitTimestampMonotonic", ""))
+    if shown.get("ActiveState") != ActiveState.ACTIVATING.value or shown.get("SubState") in _AUTO_RESTART or not began:
+        return 0.0
+    return time.time() - (time.monotonic() - began / 1e6)
 
 
 def invocation_id(name: str) -> str:
@@ -217,12 +236,15 @@ def recover(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
 
 
 def _await_up(name: str, old_invocation: str, deadline_seconds: float, pause: Callable[[float], None]) -> None:
-    """Return when the unit is up with an invocation other than the old one; raise HostError if it will not be."""
+    """Return when the unit is up with an invocation other than the old one; raise HostError if it will not be. The
+    deadline is the start's: before that, what runs may take as long to stop (systemd allows it 90 s by default)."""
     deadline = time.monotonic() + deadline_seconds
+    latest = deadline + deadline_seconds
     idle_looks = 0
     while time.monotonic() < deadline:
         pause(_POLL_SECONDS)
         if invocation_id(name) == old_invocation != "":
+            deadline = min(time.monotonic() + deadline_seconds, latest)
             continue
         state = unit_state(name)
         if state.is_up and state.invocation_id != old_invocation:
@@ -245,7 +267,7 @@ def _is_over(name: str, state: UnitState) -> bool:
     if state.active is ActiveState.FAILED:
         return True
     if state.sub_state in _AUTO_RESTART:
-        return _number(_show(name, ("NRestarts",)).get("NRestarts", "")) > 0
+        return state.automatic_restarts > 0
     return state.active is ActiveState.INACTIVE and not _number(_show(name, ("Job",)).get("Job", ""))
 
 

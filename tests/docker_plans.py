@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import replace
 
@@ -73,6 +74,12 @@ def machine(file: str | None, unit: UnitState = UP, answer: bytes | None = None)
 
 def plan(host: FakeHost, state: DesiredState) -> Plan:
     return RUNTIME.plan(state, RUNTIME.observe(host, state))
+
+
+def digest(content: bytes | str | None) -> str:
+    """The name of a content in Memory."""
+    data = content.encode() if isinstance(content, str) else content
+    return "absent" if data is None else hashlib.sha256(data).hexdigest()
 
 
 def remembered(host: FakeHost, memory: Memory) -> FakeHost:

@@ -5,7 +5,7 @@ and answers /info and /events. Written from the measured facts, not from the age
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -33,7 +33,12 @@ class Crash(BaseException):
 class DockerHost(FakeHost):
     """A machine whose dockerd lives. Time passes with every change; `crash_after` counts down changes to a kill;
     a SIGHUP is taken only when time passes, for it is asynchronous. `deaf`: it does not answer;
-    `refuses_reloads`: there is something in the file that it does not like at a SIGHUP."""
+    `refuses_reloads`: there is something in the file that it does not like at a SIGHUP.
+
+    What goes wrong at a start is told by the values of the file: with those that `fails` knows it ends at once, for
+    good (systemd's own attempts are over within seconds); with those that `hangs` knows it never gets ready; of those
+    that `ignores` names it starts without a word. `dies_at_reload` are values over which a SIGHUP ends it; systemd then
+    starts it again. `containers` are the restart policies of those that run, by name."""
 
     running: Values = field(default_factory=dict)
     events: list[float] = field(default_factory=list)
@@ -44,6 +49,12 @@ class DockerHost(FakeHost):
     crash_after: int | None = None
     deaf: bool = False
     refuses_reloads: bool = False
+    fails: Callable[[Values], bool] = field(default=lambda _: False)
+    hangs: Callable[[Values], bool] = field(default=lambda _: False)
+    dies_at_reload: Callable[[Values], bool] = field(default=lambda _: False)
+    ignores: frozenset[str] = frozenset()
+    starts: int = 0
+    containers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.mkdirs("/etc/docker")
@@ -60,12 +71,21 @@ class DockerHost(FakeHost):
     def start(self) -> None:
         """(Re)start it: a new invocation that reads the file."""
         self.tick(0.5)
-        self.invocations += 1
-        state = UnitState(ActiveState.ACTIVE, True, "running", 100 + self.invocations, f"i{self.invocations}")
-        self.units[UNIT] = replace(state, started_at=self.clock.unix_seconds)
-        self.tick(0.1)
-        self.running, self.signals, self.events = self.file(), 0, []
+        self.invocations, self.starts, self.running = self.invocations + 1, self.starts + 1, {}
+        values, invocation, at = self.file(), f"i{self.invocations}", self.clock.unix_seconds
+        if self.fails(values):
+            self.units[UNIT] = UnitState(ActiveState.FAILED, True, "failed", 0, invocation)
+        elif self.hangs(values):
+            state = UnitState(ActiveState.ACTIVATING, True, "start", 100 + self.invocations, invocation, at)
+            self.units[UNIT] = replace(state, starting_since=at)
+        else:
+            self.units[UNIT] = UnitState(ActiveState.ACTIVE, True, "running", 100 + self.invocations, invocation, at)
+            self.tick(0.1)
+            self.running, self.signals, self.events = self._read(), 0, []
         self.tick(0.5)
+
+    def _read(self) -> Values:
+        return {key: value for key, value in self.file().items() if key not in self.ignores}
 
     def stop(self) -> None:
         self.units[UNIT] = UnitState(ActiveState.INACTIVE, loaded=True)
@@ -115,9 +135,18 @@ class DockerHost(FakeHost):
                 "LiveRestoreEnabled": bool(self.running.get("live-restore")),
                 "LoggingDriver": self.running.get("log-driver") or "json-file",
                 "Labels": self.running.get("labels"),
-                "ContainersRunning": 2,
+                "ContainersRunning": len(self.containers),
             }
         ).encode()
+
+    def query(self, socket: str, target: str) -> bytes | None:
+        if self.is_up and not self.deaf and target == "/containers/json":
+            rows = [{"Id": f"{number:064x}", "Names": [f"/{name}"]} for number, name in enumerate(self.containers)]
+            return json.dumps(rows).encode()
+        if target.startswith("/containers/"):
+            policy = list(self.containers.values())[int(target.split("/")[2], 16)]
+            return json.dumps({"HostConfig": {"RestartPolicy": {"Name": policy}}}).encode()
+        return super().query(socket, target)
 
     def reload_events(self) -> bytes:
         lines = [{"Type": "daemon", "Action": "reload", "timeNano": int(at * 1e9)} for at in self.events]
@@ -137,6 +166,23 @@ class DockerHost(FakeHost):
         self.restarts.append(self.clock.unix_seconds)
         super().restart_unit(unit, deadline_seconds)
         self.start()
+        self._about_to_change()
+        self._await_up(deadline_seconds)
+
+    def recover_unit(self, unit: str, deadline_seconds: float) -> None:
+        self._about_to_change()
+        if self.units[UNIT].active in {ActiveState.INACTIVE, ActiveState.ACTIVE}:
+            self.wrong_acts.append(f"start of a daemon that is {self.units[UNIT].active.value}")
+        super().recover_unit(unit, deadline_seconds)
+        self.start()
+        self._await_up(deadline_seconds)
+
+    def _await_up(self, deadline_seconds: float) -> None:
+        if self.is_up:
+            return
+        if self.units[UNIT].active is ActiveState.ACTIVATING:
+            self.tick(deadline_seconds)
+        raise HostError(UNIT, "did not come up after a restart: its process exited with an error (exit-code)")
 
     def write_files(self, actions: Sequence[WriteFile]) -> tuple[HostError | None, ...]:
         self._about_to_change()
@@ -147,6 +193,10 @@ class DockerHost(FakeHost):
         self._about_to_change()
         super().remove_file(action)
         self.mtimes["/etc/docker"] = self.clock.unix_seconds
+
+    def keep_original(self, content: bytes) -> str:
+        self._about_to_change()
+        return super().keep_original(content)
 
     def save_ledger(self, ledger: Ledger) -> None:
         self._about_to_change()
@@ -170,9 +220,12 @@ class DockerHost(FakeHost):
             self.wrong_acts.append("restart within 60 s of the last")
 
     def _reload(self) -> None:
+        values = self._read()
+        if self.dies_at_reload(values):
+            self.start()
+            return
         if self.refuses_reloads:
             return
-        values = self.file()
         for key in KEEPS & values.keys():
             self.running[key] = values[key]
         store = (self.running.get("features") or {}).get("containerd-snapshotter")

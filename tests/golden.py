@@ -163,13 +163,20 @@ def _entry(host: FakeHost, case: Case, item: Document) -> Entry:
     return Entry(item["path"], case.runtime, original, keys, tuple(item.get("made_directories", ())))
 
 
+def _play_originals(host: FakeHost, case: Case, names: list[str]) -> None:
+    for name in names:
+        host.keep_original((case.path / name).read_bytes())
+
+
 def _play_ledger_lost(host: FakeHost, _: Case, lost: bool) -> None:
     host.stored_ledger = Ledger(lost=lost)
 
 
 def _play_memory(host: FakeHost, case: Case, memory: Document) -> None:
-    loaded = tuple(Setting(key, json) for key, json in memory.get("loaded", {}).items())
-    host.stored_ledger = host.stored_ledger.with_memory(case.runtime, Memory(**{**memory, "loaded": loaded}))
+    listed = {name: memory.get(name, {}).items() for name in ("loaded", "effective", "refused")}
+    settings = {name: tuple(Setting(key, json) for key, json in items) for name, items in listed.items()}
+    remembered = Memory(**{**memory, **settings, "restarts": tuple(memory.get("restarts", ()))})
+    host.stored_ledger = host.stored_ledger.with_memory(case.runtime, remembered)
 
 
 def _play_after_reload(host: FakeHost, case: Case, document: Document) -> None:
@@ -198,6 +205,7 @@ _SECTIONS: dict[str, Callable[[FakeHost, Case, Any], None]] = {
     "processes": _play_processes,
     "clock": _play_clock,
     "mtimes": _play_mtimes,
+    "originals": _play_originals,
     "ledger_lost": _play_ledger_lost,
     "owned": _play_owned,
     "memory": _play_memory,

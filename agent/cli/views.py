@@ -137,7 +137,8 @@ def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
     for step in shown.missing:
         yield _trouble("pending" if shown.is_new else "drift", step, paint)
     for pending in status.pending:
-        yield _trouble("pending", f"{pending.runtime}: {pending.action}: {pending.reason}", paint)
+        wanted = f": {pending.wanted}" if pending.wanted else ""
+        yield _trouble("pending", f"{pending.runtime}: {pending.action}, because {pending.reason}{wanted}", paint)
     if status.last_error and status.outcome in {"failed", "degraded"}:
         yield _trouble("last error", f"{age(shown.now - status.last_error_at)}: {status.last_error}", paint)
     for proof in shown.proofs or ():

@@ -10,5 +10,6 @@
 """
 
 from agent.files._filesystem import FileSystem, Note, Signature
+from agent.files._paths import outermost, resolved
 
-__all__ = ["FileSystem", "Note", "Signature"]
+__all__ = ["FileSystem", "Note", "Signature", "outermost", "resolved"]

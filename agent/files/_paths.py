@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
@@ -210,3 +211,21 @@ def _lock(directory: int) -> None:
 def _components(path: str) -> list[str]:
     """The names of a path, last first; slashes at the end say nothing."""
     return [name for name in reversed(path.split("/")) if name]
+
+
+def outermost(directories: Iterable[str]) -> list[str]:
+    """Those that do not lie below another one of them."""
+    kept: list[str] = []
+    for path in sorted(directories):
+        if not any(path == above or path.startswith(above.rstrip("/") + "/") for above in kept[-1:]):
+            kept.append(path)
+    return kept
+
+
+def resolved(path: str, known: dict[str, str]) -> str:
+    """As os.path.realpath, which looks at every directory above once more for each path; `known` is what it learns."""
+    if path not in known:
+        parent, name = os.path.split(path)
+        here = os.path.join(resolved(parent, known), name) if name else path
+        known[path] = os.path.realpath(here) if os.path.islink(here) else here
+    return known[path]

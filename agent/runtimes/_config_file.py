@@ -13,15 +13,14 @@ from agent.ledger import Entry
 from agent.model import Absent, CommandResult, DesiredState, FileState, Now, Regular
 from agent.runtimes._config_toml import CriConfig, imports_of
 from agent.runtimes._containerd_config import (
-    ABSENT,
     NAME,
     Daemon,
     clashes,
-    digest_of,
     directories_of,
     effective,
     uses,
 )
+from agent.runtimes._trial import ABSENT, digest_of
 
 _SOCKET = "/run/containerd/containerd.sock"
 _CRI = {

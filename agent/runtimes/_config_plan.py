@@ -29,14 +29,15 @@ from agent.runtimes._config_decide import Edit, decide
 from agent.runtimes._config_edit import KEY, NotEditableError
 from agent.runtimes._config_file import ConfigFile, OwnedFile
 from agent.runtimes._config_toml import read_config, shape
-from agent.runtimes._containerd_config import ABSENT, LOADED_CONTENT, LOADED_PATH, UNIT, uses
+from agent.runtimes._containerd_config import LOADED_CONTENT, LOADED_PATH, UNIT, uses
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._legacy_decide import loaded_tables
 from agent.runtimes._legacy_edit import is_legacy
 from agent.runtimes._legacy_plan import Migration, has_migrated
 from agent.runtimes._legacy_tables import needs_tables
-from agent.runtimes._trial import Bench, attempt, next_act, recall, setback
+from agent.runtimes._trial import ABSENT, Bench, attempt, next_act, recall, setback
 
+_NEVER = "containerd.restart is never: restart it when it suits you"
 _RESTART_REASON = "only a start reads config.toml; containers keep running"
 
 
@@ -96,7 +97,7 @@ def _bench(look: ConfigFile, desired: DesiredState) -> Bench:
         facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")), *loaded_tables(look)),
         rejected=_rejected(look),
         broken="its CRI plugin does not start with this (ctr plugins ls)" if look.cri_fails else "",
-        may_restart=desired.containerd.may_restart,
+        forbidden="" if desired.containerd.may_restart else _NEVER,
     )
 
 

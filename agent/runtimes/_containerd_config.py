@@ -7,7 +7,6 @@ and from times for a containerd that was not seen before.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import posixpath
 from collections.abc import Iterator
@@ -17,10 +16,10 @@ from agent.host import HostReader
 from agent.model import Absent, ActiveState, CommandResult, DesiredState, FileState, Regular, UnitState
 from agent.plan import Memory
 from agent.runtimes._config_toml import CriConfig, Version, parse_version, read_config
+from agent.runtimes._trial import digest_of
 
 NAME = "containerd"
 UNIT = "containerd.service"
-ABSENT = "absent"
 LOADED_CONTENT, LOADED_PATH = "config.toml", "config_path"
 """What Memory.loaded holds: the digest of the file that the running containerd has read, and where it then looks for
 hosts.toml, each as JSON."""
@@ -101,13 +100,6 @@ def flag_of(arguments: tuple[str, ...], flags: tuple[str, ...]) -> str:
         if flag in flags:
             found = value if equals else following
     return found if found.startswith("/") else ""
-
-
-def digest_of(config: FileState) -> str:
-    """The name of a content in Memory; ABSENT for no file, "" for what cannot be read."""
-    if isinstance(config, Regular):
-        return hashlib.sha256(config.content).hexdigest()
-    return ABSENT if isinstance(config, Absent) else ""
 
 
 # --- what it comes to ------------------------------------------------------------------------------------------------

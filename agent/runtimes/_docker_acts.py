@@ -3,13 +3,16 @@
 The way of a reload. The plan asks for Reload as long as a reloadable key of ours differs from what the daemon runs
 with. converge signals, stores Reload.after (Memory.reloaded_at = when), and then looks at observe + plan until no act
 is left: `/info` shows the registry lists and a few more keys, and for the rest the reload event since reloaded_at
-makes the plan carry a Memory whose `loaded` has the new values. If 10 s pass, converge stores the attempt's name as
+makes the plan carry a Memory whose `loaded` has the new values. If 20 s pass, converge stores the attempt's name as
 Memory.failed_reload; the same attempt is not made again on the same invocation, and what it should have brought is
 then up to a restart. A crash anywhere in between leaves a ledger from which the next plan asks for the same.
 
 The way of a restart. At most one per plan, and it stands in for reloads. What forbids it now makes it Deferred, while
 the reloadable part goes ahead. The plan that confirms a reload asks for no restart: its Memory is stored first.
 A restart that cannot help (the daemon has read this very file and says otherwise) is a Conflict, never a loop.
+
+Where the file is on trial (_docker_trial), a reload that dockerd refused and a start that brought something else are
+a Fault instead: what stood there before comes back.
 """
 
 from __future__ import annotations
@@ -17,16 +20,18 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import dataclass, replace
+from enum import Enum
 
 from agent.model import ActiveState, DockerSettings, Now, OnChange, RestartIf, RestartWindow, UnitState
-from agent.plan import Act, Conflict, Deferred, Memory, Reload, Restart
+from agent.plan import Act, Conflict, Deferred, Memory, Plan, Reload, Restart
 from agent.runtimes._docker_fate import Fate
 from agent.runtimes._docker_info import SOCKET
 from agent.runtimes._docker_memory import WAIT_SECONDS
 from agent.runtimes._docker_reload import INSECURE, LIVE_RESTORE, Running, names_of, takes_reload
+from agent.runtimes._docker_toll import Toll
+from agent.runtimes._trial import noted, wait_of
 
 UNIT = "docker.service"
-RESTART_INTERVAL_SECONDS = 60.0
 _RETRY_SECONDS = 10.0
 _IDLE_RETRY_SECONDS = 60.0
 _STORES = frozenset({"storage-driver", "data-root"})
@@ -36,7 +41,9 @@ _STORES = frozenset({"storage-driver", "data-root"})
 class Situation:
     """One daemon that is up, and the policy. `memory` is what the next Memory starts from; `just_confirmed` says that
     this plan confirms a reload; `file_is_news` that the daemon may not have read the file as it is;
-    `loses_authorization` that a SIGHUP would switch off a plugin that a flag of dockerd names."""
+    `loses_authorization` that a SIGHUP would switch off a plugin that a flag of dockerd names; `started_with_file` that
+    it has started with the file as it is; `is_undoable` that the file is on trial, `digest` names it; `toll` is what a
+    restart costs, None if nobody knows."""
 
     policy: DockerSettings
     running: Running
@@ -45,6 +52,10 @@ class Situation:
     just_confirmed: bool = False
     file_is_news: bool = False
     loses_authorization: bool = False
+    started_with_file: bool = True
+    is_undoable: bool = False
+    digest: str = ""
+    toll: Toll | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,19 +65,38 @@ class Acts:
     acts: tuple[Act, ...] = ()
     deferred: tuple[Deferred, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    fault: Fault | None = None
+
+
+class Fault(Enum):
+    """Why what is on trial has to be undone, as the beginning of a sentence that goes on with what failed."""
+
+    START = "Docker did not come up with"
+    RELOAD = "Docker did not take a reload with"
+    LIE = "Docker came up without"
+    SILENCE = "Docker runs, but does not answer, with"
 
 
 def decide(fates: tuple[Fate, ...], situation: Situation) -> Acts:
     """What to do about the keys that the running daemon does not have as the file says."""
     differing = tuple(fate for fate in fates if not fate.is_loaded(situation.running))
+    attempt = attempt_of(fates, situation.memory.invocation_id)
     if not differing:
         return Acts()
-    attempt = attempt_of(fates, situation.memory.invocation_id)
     if situation.running.info is None:
         return _unanswered(differing, attempt, situation)
+    if situation.is_undoable and situation.started_with_file and any(_has_read(each, situation) for each in differing):
+        return Acts(fault=Fault.LIE)
+    return _chosen(differing, attempt, situation)
+
+
+def _chosen(differing: tuple[Fate, ...], attempt: str, situation: Situation) -> Acts:
+    """Reload, restart, wait, or undo."""
     by_reload = tuple(fate for fate in differing if _may_reload(fate, attempt, situation))
     rest = tuple(fate for fate in differing if fate not in by_reload)
-    by_restart = tuple(fate for fate in rest if _restart_helps(fate, situation))
+    by_restart = tuple(fate for fate in rest if _restart_helps(fate, attempt, situation))
+    if situation.is_undoable and (fault := _fault(rest, by_restart, attempt, situation)):
+        return Acts(fault=fault)
     conflicts = tuple(_stuck(fate, situation) for fate in rest if fate not in by_restart)
     reload = (_reload(by_reload, attempt, situation),) if by_reload else ()
     if not by_restart or situation.just_confirmed or _turns_live_restore_on(by_reload, situation):
@@ -74,16 +104,20 @@ def decide(fates: tuple[Fate, ...], situation: Situation) -> Acts:
     restart = _restart(by_restart, situation)
     if obstacle := _obstacle(situation):
         return Acts(reload, (Deferred(restart, *obstacle),), conflicts)
-    at = situation.now.unix_seconds
-    return Acts((replace(restart, before=replace(situation.memory, restarted_at=at)),), (), conflicts)
+    before = replace(noted(situation.memory, situation.now), trial=situation.memory.trial or situation.digest)
+    return Acts((replace(restart, before=before),), (), conflicts)
+
+
+def wants_restart(plan: Plan) -> bool:
+    """Whether a restart is in the plan, now or later."""
+    return any(isinstance(act, Restart) for act in (*plan.acts, *(deferred.act for deferred in plan.deferred)))
 
 
 def wait_for_reload(fates: tuple[Fate, ...], unit: UnitState, memory: Memory, now: Now) -> tuple[Act, ...]:
-    """While the daemon is busy reloading because we told it to (systemd's state then is `reloading`, from Docker 29.3
-    on), the plan goes on asking for it: nothing is confirmed yet."""
-    ours = memory.reloaded_at > 0 and memory.invocation_id == unit.invocation_id
-    busy = unit.active in {ActiveState.RELOADING, ActiveState.REFRESHING}
-    if not (ours and busy and now.unix_seconds - memory.reloaded_at <= WAIT_SECONDS):
+    """While the daemon is busy because we told it to reload (systemd's state then is `reloading`, from Docker 29.3 on;
+    or it has ended over it and is started again), the plan goes on asking for it: nothing is confirmed yet."""
+    busy = unit.active not in {ActiveState.INACTIVE, ActiveState.FAILED, ActiveState.OFF}
+    if not (memory.reloaded_at > 0 and busy and now.unix_seconds - memory.reloaded_at <= WAIT_SECONDS):
         return ()
     after = replace(memory, reloaded_at=now.unix_seconds)
     return (Reload(UNIT, "the reload is not finished", attempt_of(fates, memory.invocation_id), after),)
@@ -138,9 +172,27 @@ def _turns_live_restore_on(fates: tuple[Fate, ...], situation: Situation) -> boo
 # --- restart -----------------------------------------------------------------------------------------------------
 
 
-def _restart_helps(fate: Fate, situation: Situation) -> bool:
-    has_read_it = fate.is_loaded(Running(None, situation.running.loaded))
-    return situation.file_is_news or not has_read_it
+def _restart_helps(fate: Fate, attempt: str, situation: Situation) -> bool:
+    """A daemon that has read it, and runs with something else, may have it after a start, if it was a reload that made
+    it read it (moby 23.0.0 to 23.0.6 and 24.0.0 lose insecure registries so)."""
+    if situation.file_is_news or not _has_read(fate, situation):
+        return True
+    return situation.memory.failed_reload == attempt and not situation.started_with_file
+
+
+def _has_read(fate: Fate, situation: Situation) -> bool:
+    return fate.is_loaded(Running(None, situation.running.loaded))
+
+
+def _fault(rest: tuple[Fate, ...], by_restart: tuple[Fate, ...], attempt: str, situation: Situation) -> Fault | None:
+    """What is wrong with a daemon that is up. A reload that made no event is one that dockerd refused: it would refuse
+    the file at a start as well, and is not restarted with it."""
+    if len(by_restart) < len(rest):
+        return Fault.LIE
+    running = situation.running
+    reloadable = [fate for fate in rest if takes_reload(fate.key, running.value(fate.key), fate.value)]
+    is_refused = any(not _has_read(fate, situation) for fate in reloadable)
+    return Fault.RELOAD if situation.memory.failed_reload == attempt and is_refused else None
 
 
 def _stuck(fate: Fate, situation: Situation) -> Conflict:
@@ -151,7 +203,8 @@ def _stuck(fate: Fate, situation: Situation) -> Conflict:
 
 def _restart(fates: tuple[Fate, ...], situation: Situation) -> Restart:
     """`before` without a time, so that a deferred restart is the same in every plan."""
-    return Restart(UNIT, "; ".join([_why(fates, situation), *_losses(fates), _cost(situation)]), situation.memory)
+    reason = "; ".join([_why(fates, situation), *_losses(fates), _cost(situation)])
+    return Restart(UNIT, reason, situation.memory, situation.toll.sentence if situation.toll else "")
 
 
 def _losses(fates: tuple[Fate, ...]) -> list[str]:
@@ -186,9 +239,9 @@ def _obstacle(situation: Situation) -> tuple[str, float | None] | None:
     """Why there must be no restart now, and when to ask again (None: somebody has to change something)."""
     if situation.policy.on_change is OnChange.RELOAD:
         return ("docker.on_change is reload: restart Docker when it suits you", None)
-    elapsed = situation.now.unix_seconds - situation.memory.restarted_at
-    if elapsed < RESTART_INTERVAL_SECONDS:
-        return ("the last restart was less than a minute ago", RESTART_INTERVAL_SECONDS - elapsed)
+    said, seconds = wait_of(situation.memory, situation.now)
+    if said:
+        return (said, seconds)
     window = situation.policy.restart_window
     if window is not None and (seconds := seconds_until(window, situation.now)):
         return (f"it waits for the restart window, which opens at {_clock(window.start_minute)}", seconds)
@@ -201,6 +254,9 @@ def _container_obstacle(situation: Situation) -> tuple[str, float | None] | None
         return None
     if restart_if is RestartIf.LIVE_RESTORE:
         return ("docker.restart_if is live-restore, and live-restore is off in the running Docker", None)
+    if situation.toll is not None:
+        wait = ("docker.restart_if is idle, and containers would end for good", _IDLE_RETRY_SECONDS)
+        return None if situation.toll.is_free else wait
     if info.running_containers:
         return ("docker.restart_if is idle, and containers run", _IDLE_RETRY_SECONDS)
     return None

@@ -52,6 +52,11 @@ class FilePlan:
     releases: tuple[Release, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
 
+    @property
+    def writes(self) -> bool:
+        """Whether the file is written or removed."""
+        return any(isinstance(action, WriteFile | RemoveFile) for action in self.actions)
+
     def content(self, view: View) -> bytes | None:
         """What the file will hold, None for no file."""
         for action in self.actions:

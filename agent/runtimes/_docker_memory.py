@@ -14,8 +14,9 @@ from dataclasses import dataclass, replace
 from agent.model import Now, UnitState
 from agent.plan import Memory
 from agent.runtimes._docker_reload import UNKNOWN, after_reload, settings_of
+from agent.runtimes._json_text import same
 
-WAIT_SECONDS = 15.0
+WAIT_SECONDS = 25.0
 """How long after a SIGHUP its event is looked for without asking whether the file has changed since."""
 
 _TICK_SECONDS = 0.01
@@ -26,7 +27,8 @@ _TICK_SECONDS = 0.01
 class Evidence:
     """What is known about a daemon that is up. `file` are the values of its daemon.json now; `changed_at` is when that
     last changed or went (None: there is not even a directory); `reloads` are the daemon's reloads since we told it to
-    reload. Times are Unix seconds.
+    reload. Times are Unix seconds. `digest` names the file's content; `tried` are the values of the one on trial, None
+    if it is not at hand.
     """
 
     unit: UnitState
@@ -35,6 +37,8 @@ class Evidence:
     changed_at: float | None
     reloads: tuple[float, ...]
     now: Now
+    digest: str = ""
+    tried: Mapping[str, str] | None = None
 
 
 def recall(evidence: Evidence, keys: Iterable[str]) -> Memory:
@@ -70,20 +74,42 @@ def file_is_news(evidence: Evidence, memory: Memory) -> bool:
 
 
 def _first_sight(evidence: Evidence, keys: Iterable[str]) -> Memory:
-    loaded = evidence.file if _has_read_the_file(evidence) else dict.fromkeys((*keys, *evidence.file), UNKNOWN)
-    return Memory(
+    loaded = evidence.file if _has_read_the_file(evidence) else _perhaps_read(evidence, keys)
+    return replace(
+        evidence.memory,
         invocation_id=evidence.unit.invocation_id,
         loaded=settings_of(loaded),
+        reloaded_at=0.0,
+        failed_reload="",
         restarted_at=_restarted_at(evidence),
         file_changed_at=evidence.changed_at or 0.0,
+        is_restarting=False,
+        is_recovering=False,
     )
 
 
+def _perhaps_read(evidence: Evidence, keys: Iterable[str]) -> Mapping[str, str]:
+    """What a daemon has that started about when the file changed. If the start was ours, it has read what was on trial
+    or what stands there now, and knows each value in which the two agree."""
+    tried = evidence.tried if evidence.memory.is_restarting else None
+    if tried is None:
+        return dict.fromkeys((*keys, *evidence.file), UNKNOWN)
+    file, either = evidence.file, dict.fromkeys((*evidence.file, *tried))
+    return {key: file.get(key, UNKNOWN) if same(file.get(key), tried.get(key)) else UNKNOWN for key in either}
+
+
 def _has_read_the_file(evidence: Evidence) -> bool:
-    changed_at = evidence.changed_at
-    if changed_at is None or changed_at == evidence.memory.file_changed_at:
+    changed_at, memory = evidence.changed_at, evidence.memory
+    if changed_at is None or changed_at == memory.file_changed_at:
+        return True
+    if memory.is_restarting and evidence.digest == memory.trial:
         return True
     return _started_after(evidence.unit, changed_at)
+
+
+def started_with_file(evidence: Evidence) -> bool:
+    """Whether the file is older than the daemon, beyond doubt."""
+    return evidence.changed_at is None or _started_after(evidence.unit, evidence.changed_at)
 
 
 def _started_after(unit: UnitState, moment: float) -> bool:

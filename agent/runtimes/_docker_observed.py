@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.host import HostReader
 from agent.model import ActiveState, Now, UnitState
 from agent.plan import Memory
+from agent.runtimes._daemon_json import parse
 from agent.runtimes._docker_certs import Certs
 from agent.runtimes._docker_checks import LATEST, Engine, version_of
 from agent.runtimes._docker_file import FilePlan, View, plan_file
@@ -15,9 +16,11 @@ from agent.runtimes._docker_guard import Guard
 from agent.runtimes._docker_info import Info
 from agent.runtimes._docker_memory import Evidence, recall
 from agent.runtimes._docker_reload import INSECURE, MIRRORS, UNKNOWN, Running
+from agent.runtimes._docker_toll import Toll
 from agent.runtimes._docker_validate import Validator, Verdicts
 from agent.runtimes._docker_wants import Wants
 from agent.runtimes._json_text import NotEditableError
+from agent.runtimes._trial import digest_of
 
 DAEMONS = ("/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd")
 """Where the program is looked for."""
@@ -31,7 +34,9 @@ class ObservedDocker:
     the reload events since we last asked for a reload; `arguments` is the command line of the running dockerd, and
     `next_start` what the unit's files say about the next one; `installed_version` is what the program on disk says,
     asked where it matters; `verdicts` are dockerd's own about files that are to be written or loaded; `certs` is what
-    it reads below /etc/docker/certs.d."""
+    it reads below /etc/docker/certs.d; `good` and `tried` are the bytes that Memory.good and Memory.trial name, and
+    `last_words` what a dockerd that did not come up with the trial said; `toll` is what a restart costs, where one is
+    wanted."""
 
     views: tuple[View, ...]
     unit: UnitState
@@ -46,6 +51,10 @@ class ObservedDocker:
     installed_version: str = ""
     verdicts: Verdicts = Verdicts()  # noqa: RUF009 -- frozen
     certs: Certs = Certs()  # noqa: RUF009 -- frozen
+    good: bytes | None = field(default=None, repr=False)
+    tried: bytes | None = field(default=None, repr=False)
+    last_words: str = ""
+    toll: Toll | None = None
 
     @property
     def main(self) -> View:
@@ -55,6 +64,11 @@ class ObservedDocker:
     def flags(self) -> tuple[str, ...]:
         """dockerd's arguments: of the one that runs, else of the next."""
         return self.arguments[1:] if self.unit.is_up else tuple(word.text for word in self.next_start)
+
+    @property
+    def loses_authorization(self) -> bool:
+        """Whether a SIGHUP would switch off a plugin that a flag of the running dockerd names."""
+        return any(word.startswith("--authorization-plugin") for word in self.arguments)
 
     @property
     def engine(self) -> Engine:
@@ -103,7 +117,16 @@ def values_of(view: View) -> dict[str, str]:
 
 def evidence_of(observed: ObservedDocker) -> Evidence:
     unit, memory, now = observed.unit, observed.memory, observed.now
-    return Evidence(unit, memory, values_of(observed.main), observed.file_changed_at, observed.reloads, now)
+    evidence = Evidence(unit, memory, values_of(observed.main), observed.file_changed_at, observed.reloads, now)
+    tried = None if observed.tried is None else _values(observed.tried)
+    return replace(evidence, digest=digest_of(observed.main.state), tried=tried)
+
+
+def _values(content: bytes) -> dict[str, str]:
+    try:
+        return parse(content).values()
+    except NotEditableError:
+        return {}
 
 
 def running_of(observed: ObservedDocker, memory: Memory) -> Running:

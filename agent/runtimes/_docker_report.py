@@ -16,7 +16,7 @@ from agent.model import (
     RuntimeReport,
     UnitState,
 )
-from agent.plan import Deferred, Memory, Plan, Reload
+from agent.plan import Deferred, Memory, Plan, Reload, reason_of
 from agent.runtimes._docker_certs import Certs
 from agent.runtimes._docker_info import SOCKET, Info
 from agent.runtimes._docker_wants import hub_mirrors, hub_notes, is_insecure, pull_name
@@ -77,12 +77,12 @@ def _wanted_act(plan: Plan) -> str:
     if plan.deferred:
         return _pending(plan.deferred[0])
     kind = "reload" if isinstance(plan.acts[0], Reload) else "restart"
-    return f"{kind} to come: {plan.acts[0].reason}"
+    return f"{kind} to come: {reason_of(plan.acts[0])}"
 
 
 def _pending(deferred: Deferred) -> str:
     kind = "reload" if isinstance(deferred.act, Reload) else "restart"
-    return f"{kind} pending: {deferred.act.reason}; {deferred.reason}"
+    return f"{kind} pending, because {deferred.reason}: {reason_of(deferred.act)}"
 
 
 def _at_rest(unit: UnitState, plan: Plan) -> str:

@@ -11,13 +11,18 @@ next plan goes on or goes back. A unit that somebody stopped is left alone: it i
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass, replace
 
-from agent.model import ActiveState, Now, Setting, UnitState
+from agent.model import Absent, ActiveState, FileState, Now, Regular, Setting, UnitState
 from agent.plan import Act, Deferred, Memory, Recover, Restart
 
+ABSENT = "absent"
+"""Stands for the content of a file that is not there."""
+
 RESTART_INTERVAL_SECONDS = 60.0
+_BUCKET_SECONDS, _BUCKET_SIZE = 600.0, 2
 _START_DEADLINE_SECONDS = 90.0
 """How long a start that we asked for may take before it counts as failed (agent.converge waits as long)."""
 _WAITS_TO_START_AGAIN = frozenset({"auto-restart", "auto-restart-queued"})
@@ -29,8 +34,8 @@ _TICK_SECONDS = 0.01
 class Bench:
     """What is known. `digest` names the content of the file as it is, `facts` what a daemon has that reads it now;
     `content_key` is the name of the digest among Memory.loaded. `rejected` is why a start on this content would go
-    wrong, `broken` what is wrong in a daemon that runs on it, each "" for nothing. `may_restart` is what the operator
-    allows."""
+    wrong, `broken` what is wrong in a daemon that runs on it, each "" for nothing. `forbidden` says why the operator
+    wants no restart, "" if one may be made."""
 
     name: str
     unit: UnitState
@@ -38,11 +43,11 @@ class Bench:
     now: Now
     digest: str
     written_at: float | None
-    content_key: str
+    content_key: str = ""
     facts: tuple[Setting, ...] = ()
     rejected: str = ""
     broken: str = ""
-    may_restart: bool = True
+    forbidden: str = ""
 
     @property
     def loaded(self) -> str:
@@ -57,12 +62,50 @@ class Bench:
 
     @property
     def is_failed(self) -> bool:
-        """The unit did not come up: for good, or between two attempts, or longer than a start may take."""
-        if self.unit.active is ActiveState.FAILED or self.unit.sub_state in _WAITS_TO_START_AGAIN:
+        """The unit did not come up: for good, or between two attempts, or, after our restart, in a second attempt or
+        longer than a start may take. One that is started with what it had before gets all the time it wants."""
+        unit, memory = self.unit, self.memory
+        if unit.active is ActiveState.FAILED or unit.sub_state in _WAITS_TO_START_AGAIN:
             return True
-        since = self.now.unix_seconds - self.memory.restarted_at
-        hangs = self.unit.active is ActiveState.ACTIVATING and since >= _START_DEADLINE_SECONDS
-        return hangs and self.memory.is_restarting
+        if unit.active is not ActiveState.ACTIVATING or not memory.is_restarting or memory.is_recovering:
+            return False
+        since = max(unit.starting_since, memory.restarted_at)
+        return unit.automatic_restarts > 0 or self.now.unix_seconds - since >= _START_DEADLINE_SECONDS
+
+    @property
+    def is_blamed(self) -> bool:
+        """Whether the trial is why the unit is not up: we restarted it, or it was up before and somebody or something
+        has started it anew with the trial. A daemon that died as it ran had not read it yet."""
+        unit, memory = self.unit, self.memory
+        is_new = unit.invocation_id != memory.invocation_id
+        return self.is_failed and (memory.is_restarting or (self.digest == memory.trial and is_new))
+
+
+def digest_of(state: FileState) -> str:
+    """The name of a content in Memory; ABSENT for no file, "" for what cannot be read."""
+    if isinstance(state, Regular):
+        return hashlib.sha256(state.content).hexdigest()
+    return ABSENT if isinstance(state, Absent) else ""
+
+
+def noted(memory: Memory, now: Now) -> Memory:
+    """The memory with a restart or start of ours that is about to be made."""
+    at = now.unix_seconds
+    recent = (each for each in memory.restarts if 0 <= at - each < _BUCKET_SECONDS)
+    return replace(memory, is_restarting=True, restarted_at=at, restarts=(*recent, at)[-_BUCKET_SIZE:])
+
+
+def wait_of(memory: Memory, now: Now) -> tuple[str, float]:
+    """Why a restart must wait after those before it, and for how many seconds; 0.0 for not at all. At most one in a
+    minute and two in ten: the packaged units take three starts a minute, whoever asks for them. A clock that was put
+    back costs no more than that."""
+    at = now.unix_seconds
+    minute = RESTART_INTERVAL_SECONDS - (at - min(memory.restarted_at, at))
+    if minute > 0:
+        return "the last restart was less than a minute ago", minute
+    recent = sorted(min(each, at) for each in memory.restarts)[-_BUCKET_SIZE:]
+    bucket = _BUCKET_SECONDS - (at - recent[0]) if len(recent) == _BUCKET_SIZE else 0.0
+    return ("it was restarted twice in the last ten minutes", bucket) if bucket > 0 else ("", 0.0)
 
 
 def recall(bench: Bench) -> Bench:
@@ -73,7 +116,8 @@ def recall(bench: Bench) -> Bench:
     )
     if unit.is_up and memory.invocation_id != unit.invocation_id:
         loaded = _with_content(bench) if _has_read_it(bench) else ()
-        memory = replace(memory, invocation_id=unit.invocation_id, loaded=loaded, is_restarting=False)
+        memory = replace(memory, invocation_id=unit.invocation_id, loaded=loaded)
+        memory = replace(memory, is_restarting=False, is_recovering=False)
     return replace(bench, memory=_settled(replace(bench, memory=memory)))
 
 
@@ -82,7 +126,7 @@ def setback(bench: Bench) -> str:
     memory = bench.memory
     if not memory.good or bench.digest == memory.good:
         return ""
-    if bench.is_failed and (memory.is_restarting or bench.digest == memory.trial):
+    if bench.is_blamed:
         return "it did not come up with this"
     return bench.complaint if bench.digest == memory.trial else ""
 
@@ -97,11 +141,24 @@ def next_act(bench: Bench, reason: str) -> Act | Deferred | None:
     memory = bench.memory
     if memory.trial != bench.digest:
         return None
-    if is_rollback(memory) and memory.is_restarting and bench.is_failed:
-        return Recover(bench.name, "it was up before, and is started again with what it had then", memory)
+    if recovery := recover(bench):
+        return recovery
     if not bench.unit.is_up or bench.loaded == memory.trial:
         return None
     return _restart(bench, reason)
+
+
+def recover(bench: Bench) -> Recover | Deferred | None:
+    """The start of a unit that was up before our restart and has failed since, with what it had then: at once, and
+    after one that has failed too as seldom as restarts."""
+    memory = bench.memory
+    if not (is_rollback(memory) and memory.is_restarting and bench.is_failed):
+        return None
+    act = Recover(bench.name, "it was up before, and is started again with what it had then", memory)
+    reason, seconds = wait_of(memory, bench.now)
+    if memory.is_recovering and seconds:
+        return Deferred(act, f"it did not come up with what it had before, either; {reason}", seconds)
+    return replace(act, before=noted(memory, bench.now))
 
 
 def is_rollback(memory: Memory) -> bool:
@@ -117,12 +174,12 @@ def _restart(bench: Bench, reason: str) -> Act | Deferred:
     restart = Restart(bench.name, reason, memory)
     elapsed = bench.now.unix_seconds - memory.restarted_at
     if not is_rollback(memory):
-        if not bench.may_restart:
-            return Deferred(restart, "containerd.restart is never: restart it when it suits you", None)
+        if bench.forbidden:
+            return Deferred(restart, bench.forbidden, None)
         if elapsed < RESTART_INTERVAL_SECONDS:
             again = RESTART_INTERVAL_SECONDS - elapsed
             return Deferred(restart, "the last restart was less than a minute ago", again)
-    return replace(restart, before=replace(memory, is_restarting=True, restarted_at=bench.now.unix_seconds))
+    return replace(restart, before=noted(memory, bench.now))
 
 
 def _with_content(bench: Bench) -> tuple[Setting, ...]:

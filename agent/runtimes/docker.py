@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from agent.host import HostReader
 from agent.ledger import Ledger
-from agent.model import DesiredState, Manage, RuntimeReport, UnitState
+from agent.model import ActiveState, DesiredState, Manage, OnChange, RuntimeReport, UnitState
 from agent.plan import (
     Conflict,
     FileAction,
@@ -28,15 +28,16 @@ from agent.plan import (
 )
 from agent.render import Memo
 from agent.runtimes import Runtime, _daemon_json
-from agent.runtimes._docker_acts import UNIT, Acts, Situation, decide, wait_for_reload
+from agent.runtimes._docker_acts import UNIT, Acts, Fault, Situation, decide, wait_for_reload, wants_restart
 from agent.runtimes._docker_certs import look_at_certs, plan_certs
 from agent.runtimes._docker_checks import LATEST, OLDEST, Engine, faults_of
 from agent.runtimes._docker_fate import Fate
 from agent.runtimes._docker_file import FilePlan, look_at, plan_file
 from agent.runtimes._docker_flags import config_file
 from agent.runtimes._docker_guard import NO_ACT
+from agent.runtimes._docker_held import hold_back, let_go
 from agent.runtimes._docker_info import SOCKET, parse_info, parse_reloads, reloads_target
-from agent.runtimes._docker_memory import file_is_news, recall, reloaded, to_store
+from agent.runtimes._docker_memory import Evidence, file_is_news, recall, reloaded, started_with_file, to_store
 from agent.runtimes._docker_observed import (
     DAEMONS,
     ObservedDocker,
@@ -50,12 +51,29 @@ from agent.runtimes._docker_observed import (
 )
 from agent.runtimes._docker_reload import Running, takes_reload
 from agent.runtimes._docker_report import Picture, report
+from agent.runtimes._docker_toll import look_at_toll
+from agent.runtimes._docker_trial import (
+    May,
+    Step,
+    begun,
+    bench_of,
+    is_silent,
+    is_undoable,
+    last_words,
+    over,
+    put_back,
+    restore,
+    silence,
+    undo,
+    way_back,
+)
 from agent.runtimes._docker_unit import next_start
 from agent.runtimes._docker_wants import NOTHING, Wants, wants_of
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
 from agent.runtimes._json_text import NotEditableError
+from agent.runtimes._trial import digest_of, is_rollback
 
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
@@ -87,10 +105,25 @@ class Docker:
             now=now,
             file_changed_at=_changed_at(host, path),
             next_start=next_start(host, UNIT),
+            good=host.original(memory.good) if memory.good else None,
+            tried=host.original(memory.trial) if memory.trial else None,
         )
         observed = _asked(host, observed) if unit.is_up else _not_asked(host, observed)
         certs, wants = look_at_certs(host, desired, observed.info), _wants(desired, observed)
-        return replace(observed, certs=certs, verdicts=verdicts_of(host, observed, wants or NOTHING))
+        observed = replace(observed, certs=certs, verdicts=verdicts_of(host, observed, wants or NOTHING))
+        return self._with_consequences(host, desired, observed)
+
+    def _with_consequences(self, host: HostReader, desired: DesiredState, observed: ObservedDocker) -> ObservedDocker:
+        """With what is asked only when something has gone wrong, or is to be restarted."""
+        if observed.unit.is_up:
+            info = observed.info
+            at_risk = info is not None and info.running_containers > 0 and not info.live_restore
+            waits = observed.memory.reloaded_at > 0
+            if waits or not (at_risk and wants_restart(self.plan(desired, observed))):
+                return observed
+            return replace(observed, toll=look_at_toll(host))
+        is_blamed = bench_of(observed, observed.memory).is_blamed and observed.memory.good
+        return replace(observed, last_words=last_words(host, observed.unit)) if is_blamed else observed
 
     def plan(self, desired: DesiredState, observed: ObservedDocker) -> Plan:
         wants = _wants(desired, observed)
@@ -134,9 +167,15 @@ def _plan(desired: DesiredState, observed: ObservedDocker, wants: Wants) -> Plan
     others = [plan_file(view, NOTHING, None) for view in observed.views[1:]]
     if conflict := _reads_another_file(observed, wants):
         return _assembled([FilePlan(conflicts=(conflict,)), *others], Acts(), None)
+    if step := way_back(observed, desired):
+        return _stepped(step, others)
+    wants, held_back = hold_back(observed, desired, wants)
+    if held_back:
+        observed, released = let_go(observed)
+        others.append(FilePlan(releases=released))
     admitted = observed.guard.admit(wants)
     choice = choose(observed, admitted.wants)
-    others.append(FilePlan(conflicts=_conflicts(observed, (*admitted.refused, *choice.refused))))
+    others.append(FilePlan(conflicts=_conflicts(observed, (*held_back, *admitted.refused, *choice.refused))))
     if choice.wants is None:
         return _assembled(others, Acts(), None)
     if not observed.unit.is_up:
@@ -204,31 +243,76 @@ def _plan_resting(observed: ObservedDocker, wants: Wants, others: list[FilePlan]
     main = main_file(observed, wants)
     stoppers = _stoppers(observed, main)
     waiting = wait_for_reload(main.fates, observed.unit, observed.memory, observed.now)
-    return _assembled([main, *others], Acts(waiting, (), stoppers), None)
+    memory = put_back(observed.memory, digest_of(observed.main.state))
+    keeps: tuple[bytes, ...] = ()
+    if observed.unit.loaded and main.writes:
+        memory, keeps = begun(observed, memory, main.content(observed.main), None)
+        if observed.unit.active in {ActiveState.INACTIVE, ActiveState.FAILED}:
+            memory = replace(memory, invocation_id=observed.unit.invocation_id, loaded=())
+    remember = None if memory == observed.memory else memory
+    return replace(_assembled([main, *others], Acts(waiting, (), stoppers), remember), keeps=keeps)
 
 
 def _plan_running(desired: DesiredState, observed: ObservedDocker, wants: Wants, others: list[FilePlan]) -> Plan:
     evidence = evidence_of(observed)
-    memory = recall(evidence, keys_of(observed, wants))
+    memory = put_back(recall(evidence, keys_of(observed, wants)), evidence.digest)
+    if is_rollback(memory):
+        may = May(desired.docker.on_change is not OnChange.RELOAD, not observed.loses_authorization)
+        if step := restore(observed, memory, running_of(observed, memory), may):
+            return _stepped(replace(step, memory=to_store(evidence, step.memory or memory)), others)
+        memory = over(memory)
     main = main_file(observed, wants)
-    stoppers = _stoppers(observed, main)
+    keeps: tuple[bytes, ...] = ()
+    if main.writes:
+        memory, keeps = begun(observed, memory, main.content(observed.main), running_of(observed, memory))
     if not main.fates:
-        return _assembled([main, *others], Acts(), None)
-    fates = tuple(fate for fate in main.fates if fate.key not in wants.flagged)
-    if memory.reloaded_at and _shows_all(fates, running_of(observed, memory)):
+        memory = memory if observed.info is None else over(memory)
+        return _assembled([main, *others], Acts(), _known(evidence, memory))
+    main = replace(main, fates=tuple(fate for fate in main.fates if fate.key not in wants.flagged))
+    if memory.reloaded_at and _shows_all(main.fates, running_of(observed, memory)):
         memory = reloaded(evidence, memory)
-    if stoppers:
-        return _assembled([main, *others], Acts(conflicts=stoppers), to_store(evidence, memory))
+    acts = _acts(desired, observed, main, memory)
+    if acts.fault is not None:
+        return _stepped(undo(observed, desired, memory, acts.fault), others)
+    if acts == Acts() and observed.info is not None and not observed.memory.reloaded_at:
+        memory = over(memory)
+    plan = _assembled([main, *others], acts, to_store(evidence, memory))
+    return replace(plan, keeps=keeps) if memory.trial else plan
+
+
+def _acts(desired: DesiredState, observed: ObservedDocker, main: FilePlan, memory: Memory) -> Acts:
+    """What the running daemon needs so that it has what the file says."""
+    if stoppers := _stoppers(observed, main):
+        return Acts(conflicts=stoppers)
+    if is_silent(observed, memory) and not main.writes:
+        waiting = silence(observed, memory)
+        return Acts(deferred=(waiting,)) if waiting else Acts(fault=Fault.SILENCE)
+    evidence = evidence_of(observed)
     situation = Situation(
         policy=desired.docker,
         running=running_of(observed, memory),
         memory=to_store(evidence, memory) or observed.memory,
         now=observed.now,
         just_confirmed=observed.memory.reloaded_at > 0 and not memory.reloaded_at,
-        file_is_news=bool(main.actions) or file_is_news(evidence, memory),
-        loses_authorization=any(word.startswith("--authorization-plugin") for word in observed.arguments),
+        file_is_news=main.writes or file_is_news(evidence, memory),
+        loses_authorization=observed.loses_authorization,
+        started_with_file=started_with_file(evidence),
+        is_undoable=is_undoable(observed, memory) and not main.writes and not memory.is_restarting,
+        digest=evidence.digest,
+        toll=observed.toll,
     )
-    return _assembled([main, *others], decide(fates, situation), to_store(evidence, memory))
+    return decide(main.fates, situation)
+
+
+def _known(evidence: Evidence, memory: Memory) -> Memory | None:
+    """What has to be stored although nothing of ours is in the file: the end of a trial, and nothing else."""
+    return memory if memory.trial != evidence.memory.trial else None
+
+
+def _stepped(step: Step, others: list[FilePlan]) -> Plan:
+    """A plan that undoes what was on trial, or restores what was before."""
+    main = FilePlan(actions=step.actions, conflicts=step.conflicts)
+    return replace(_assembled([main, *others], step.acts, step.memory), keeps=step.keeps, undoes=step.undoes)
 
 
 def _stoppers(observed: ObservedDocker, main: FilePlan) -> tuple[Conflict, ...]:

@@ -93,7 +93,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
             Contention("/etc/docker/daemon.json", "docker", "nvidia-ctk", 1052.9),
             Contention("/etc/containerd/certs.d/ghcr.io/hosts.toml", "containerd", "", 1312.9, is_held=False),
         ),
-        pending=(Pending("docker", "restart", "docker.service", "log-driver changed; waits for 02:00", 60.0),),
+        pending=(Pending("docker", "restart", "docker.service", "it waits for 02:00", 60.0, "log-driver changed"),),
         last_error="/etc/docker: read-only file system (EROFS)",
         last_error_at=952.0,
     )
@@ -107,7 +107,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         "contended   /etc/containerd/certs.d/ghcr.io/hosts.toml: somebody else keeps changing it, and the runtime"
         " is not restarted meanwhile; it is as desired; over in 5 min without a change\n"
         "drift       containerd: write /x (0644): somebody changed it\n"
-        "pending     docker: restart: log-driver changed; waits for 02:00\n"
+        "pending     docker: restart, because it waits for 02:00: log-driver changed\n"
         "last error  1 min ago: /etc/docker: read-only file system (EROFS)\n"
         "no daemon   nobody keeps it so: systemctl start mirror-agent"
     )

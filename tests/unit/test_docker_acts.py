@@ -22,6 +22,7 @@ from tests.docker_plans import (
     B,
     acts,
     desired,
+    digest,
     info,
     loaded,
     machine,
@@ -47,10 +48,9 @@ def unloaded(answer: bytes | None = None, memory: Memory | None = None) -> FakeH
 
 
 def test_what_is_not_reloadable_needs_one_restart() -> None:
-    """One act; its reason says which keys and what it costs, and the time of it is stored first."""
-    assert plan(unloaded(), desired(docker=WANTED)) == Plan(
-        "docker", actions=(Restart(UNIT, WHY, Memory("i1", restarted_at=NOW)),)
-    )
+    """One act; its reason says which keys and what it costs; its time, and what it is made with, are stored first."""
+    before = Memory("i1", restarted_at=NOW, trial=digest(LOCAL), is_restarting=True, restarts=(NOW,))
+    assert plan(unloaded(), desired(docker=WANTED)) == Plan("docker", actions=(Restart(UNIT, WHY, before),))
 
 
 def test_a_restart_stands_in_for_reloads() -> None:
@@ -129,6 +129,23 @@ def test_restarts_are_a_minute_apart(elapsed: float, wait: float | None) -> None
     made = plan(host, desired(docker=WANTED))
     assert [deferred.retry_after_seconds for deferred in made.deferred] == ([] if wait is None else [wait])
     assert acts(made) == ([Restart] if wait is None else [])
+
+
+@pytest.mark.parametrize(
+    ("ago", "wait"),
+    [
+        ((599.0, 100.0), 1.0),
+        ((600.0, 100.0), None),
+        ((100.0,), None),
+        ((900.0, 599.0, 61.0), 1.0),
+        ((61.0, -5.0), 539.0),
+    ],
+)
+def test_two_restarts_in_ten_minutes_are_enough(ago: tuple[float, ...], wait: float | None) -> None:
+    """The third one waits, over restarts of the agent, too: the times are in the ledger."""
+    times = tuple(NOW - each for each in ago)
+    made = plan(unloaded(memory=Memory("i1", restarted_at=NOW - 61.0, restarts=times)), desired(docker=WANTED))
+    assert [deferred.retry_after_seconds for deferred in made.deferred] == ([] if wait is None else [wait])
 
 
 def test_while_a_restart_waits_the_rest_is_reloaded() -> None:

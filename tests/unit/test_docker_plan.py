@@ -22,6 +22,7 @@ from tests.docker_plans import (
     B,
     acts,
     desired,
+    digest,
     info,
     loaded,
     machine,
@@ -64,10 +65,17 @@ def test_a_running_docker_is_reloaded() -> None:
     host = machine('{"data-root": "/data"}\n', answer=info())
     before = host.files[PATH]
     made = plan(host, desired(A, B))
-    memory = Memory("i1", loaded(data_root='"/data"'), file_changed_at=STARTED - 60.0)
     said = "registry-mirrors gained https://a.example, https://b.example"
     content = b'{"data-root": "/data", "registry-mirrors": ["https://a.example", "https://b.example"]}\n'
     assert isinstance(before, Regular)
+    memory = Memory(
+        "i1",
+        loaded(data_root='"/data"'),
+        file_changed_at=STARTED - 60.0,
+        trial=digest(content),
+        good=digest(before.content),
+        effective=loaded(insecure_registries="[]", registry_mirrors="[]"),
+    )
     assert made == Plan(
         "docker",
         actions=(
@@ -76,15 +84,17 @@ def test_a_running_docker_is_reloaded() -> None:
         ),
         claims=(Claim(PATH, before, (KeyOriginal("registry-mirrors", None),)),),
         remember=memory,
+        keeps=(before.content, content),
     )
 
 
 def test_a_stopped_docker_gets_its_file_and_no_act() -> None:
-    """The unit is not up: files only, and /info is not asked, for asking could start it."""
+    """The unit is not up: files only, on trial for its next start; /info is not asked, for asking could start it."""
     host = machine("{}", unit=DOWN)
     host.answers[(SOCKET, "/info")] = lambda: pytest.fail("asked a stopped Docker")
     made = plan(host, desired(A, docker=settings(log_driver="local")))
-    assert (acts(made), made.deferred, made.remember) == ([], (), None)
+    remembers = Memory(trial=digest(text_of(made)), good=digest("{}"))
+    assert (acts(made), made.deferred, made.remember) == ([], (), remembers)
     assert json.loads(text_of(made)) == {"registry-mirrors": [A], "log-driver": "local"}
 
 

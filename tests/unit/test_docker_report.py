@@ -113,8 +113,8 @@ def test_a_restart_that_waits_says_for_what() -> None:
     shown = report(host, desired(docker=settings(log_opts={"max-size": "1m"})))
     assert (shown.live, shown.sentence) == (
         False,
-        "restart pending: log-opts: Docker takes the change only at a restart; containers stop, and those with a "
-        "restart policy come back; the last restart was less than a minute ago",
+        "restart pending, because the last restart was less than a minute ago: log-opts: Docker takes the change only "
+        "at a restart; containers stop, and those with a restart policy come back",
     )
 
 

@@ -22,6 +22,7 @@ from tests.docker_plans import (
     B,
     acts,
     desired,
+    digest,
     info,
     loaded,
     machine,
@@ -59,6 +60,8 @@ def test_the_original_comes_back_byte_for_byte() -> None:
         "docker",
         actions=(WriteFile(PATH, EXACT.content, reason, host.files[PATH], 0o640, (1000, 1000)),),
         releases=(Release(PATH),),
+        remember=Memory(trial=digest(EXACT.content), good=digest(OURS)),
+        keeps=(OURS.encode(), EXACT.content),
     )
 
 
@@ -105,6 +108,8 @@ def test_a_file_that_we_made_goes_with_its_directory() -> None:
             RemoveDirectory("/etc/docker", "it was made for daemon.json, which is gone"),
         ),
         releases=(Release(PATH),),
+        remember=Memory(trial=digest(None), good=digest('{"debug": true}')),
+        keeps=(b'{"debug": true}',),
     )
 
 

@@ -12,7 +12,7 @@ from agent.errors import HostError, LockedError
 from agent.ledger import Ledger
 from agent.model import Absent, Regular
 from agent.node import Places, RealHost, locked
-from agent.plan import Claim, WriteFile
+from agent.plan import Claim, Memory, WriteFile
 
 PATH = "/etc/docker/daemon.json"
 
@@ -168,3 +168,16 @@ def test_only_one_agent_works_on_a_root(root: Path) -> None:
         assert str(refused.value) == holder
     with locked(places(root), "apply"):
         pass
+
+
+def test_kept_bytes_that_nothing_refers_to_are_forgotten(root: Path) -> None:
+    """At the start: originals, and what a trial may need, stay; a lost ledger keeps everything."""
+    host = RealHost(places(root))
+    digests = [host.keep_original(content) for content in (b"original", b"good", b"trial", b"bad", b"left over")]
+    claim = Claim("/etc/docker/daemon.json", Regular(b"original"))
+    memory = Memory(good=digests[1], trial=digests[2], bad=f"{digests[3]}@1@2")
+    RealHost(places(root)).sweep()
+    assert [host.original(digest) is None for digest in digests] == [False] * 5
+    host.save_ledger(Ledger().with_claims("docker", [claim]).with_memory("docker", memory))
+    RealHost(places(root)).sweep()
+    assert [host.original(digest) is None for digest in digests] == [False, False, False, False, True]

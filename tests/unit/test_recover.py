@@ -1,11 +1,11 @@
 """A restart that fails: what undoes it still happens in the same cycle, nothing else does, and nothing is forgotten."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 
 import pytest
 
-from agent.converge import _Cycle, _run
+from agent.converge import _Cycle
 from agent.errors import HostError
 from agent.events import Event, Kind
 from agent.host import HostReader
@@ -13,6 +13,7 @@ from agent.ledger import Ledger, decode
 from agent.model import DesiredState, Regular, RuntimeReport, Setting
 from agent.outcome import Outcome
 from agent.plan import Claim, Deferred, Memory, Plan, Recover, Restart, WriteFile
+from agent.turns import run
 from tests.fakes import FakeHost
 
 UNIT = "x.service"
@@ -53,7 +54,7 @@ def raising(text: str) -> Callable[[], None]:
 def cycle(host: FakeHost, *script: Plan) -> tuple[Outcome, tuple[str, ...], list[Event]]:
     events: list[Event] = []
     running = _Cycle(Scripted(list(script)), DesiredState("0"), host, events.append)
-    _run([running], host, acts=True)
+    run([running], host, acts=True)
     result = running.result()
     return result.outcome, result.errors, events
 
@@ -112,7 +113,10 @@ def test_what_may_be_needed_again_is_kept_before_the_first_write() -> None:
 
 def test_the_memory_of_a_trial_survives_the_ledger() -> None:
     """Every field comes back from the stored form, and a ledger of before has none of them."""
-    memory = Memory("i", (Setting("a", "1"),), 1.0, "f", 2.0, 3.0, "t", "g", "e", is_restarting=True, bad="b")
+    values = (Setting("a", "1"),)
+    memory = Memory("i", values, 1.0, "f", 2.0, 3.0, "t", "g", "e", is_restarting=True, bad="b")
+    memory = replace(memory, is_recovering=True, why="w", effective=values, refused=values, restarts=(1.0, 2.0))
+    assert {field.name for field in fields(Memory) if getattr(memory, field.name) == field.default} == set()
     ledger = Ledger().with_memory("x", memory)
     assert decode(ledger.encode()) == ledger
     assert Plan("x", deferred=(Deferred(RECOVER, "later", None),)).is_empty is False

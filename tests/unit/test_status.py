@@ -95,8 +95,8 @@ def test_live_means_nothing_waits_and_nothing_is_wrong(status: Status, live: boo
 def test_a_deferred_act_is_shown_with_its_reason() -> None:
     """Reload and restart are told apart, and the time to the next attempt is kept."""
     reload = Deferred(Reload("docker.service", "mirrors changed", "abc", Memory()), "policy", None)
-    restart = Deferred(Restart("docker.service", "log-driver changed", Memory()), "within 60 s", 12.0)
+    restart = Deferred(Restart("docker.service", "log-driver changed", Memory(), "it ends web"), "within 60 s", 12.0)
     assert [pending_of("docker", deferred) for deferred in (reload, restart)] == [
-        Pending("docker", "reload", "docker.service", "policy", None),
-        Pending("docker", "restart", "docker.service", "within 60 s", 12.0),
+        Pending("docker", "reload", "docker.service", "policy", None, "mirrors changed"),
+        Pending("docker", "restart", "docker.service", "within 60 s", 12.0, "log-driver changed; it ends web"),
     ]

@@ -207,6 +207,16 @@ def test_no_process_has_no_start(pid: int) -> None:
     assert systemd.process_start(pid) == 0.0
 
 
+def test_how_long_a_start_has_been_under_way() -> None:
+    """Told while it is; between two attempts, and when the unit is up, none is."""
+    shown = {"InactiveExitTimestampMonotonic": str(int((time.monotonic() - 5.0) * 1e6))}
+    starting = {**shown, "ActiveState": "activating", "SubState": "start-pre"}
+    assert abs(systemd._starting_since(starting) - (time.time() - 5.0)) < 1.0
+    assert systemd._starting_since({**starting, "SubState": "auto-restart"}) == 0.0
+    assert systemd._starting_since({**starting, "ActiveState": "active"}) == 0.0
+    assert systemd._starting_since({**starting, "InactiveExitTimestampMonotonic": "0"}) == 0.0
+
+
 # --- sd_notify -------------------------------------------------------------------------------------------------------
 
 
