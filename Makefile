@@ -4,7 +4,7 @@
 .SUFFIXES:
 
 VENV := .venv/bin
-SHELL_SCRIPTS := packaging/setup.sh packaging/sandbox/run.sh tests/run.sh .ci/run
+SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run.sh packaging/deb/p*inst packaging/deb/p*rm tests/run.sh .ci/run
 BENCH ?=
 
 .PHONY: help setup run test lint types format unit node soak golden schema bench package clean
@@ -52,8 +52,9 @@ schema: setup ## write the JSON Schema of the desired state anew
 bench: setup ## speed and size beside a raw floor, in one run; BENCH="--idle-seconds 10" shortens it
 	$(VENV)/python -m tests.bench $(BENCH)
 
-package: ## packages are not built yet
-	@echo "deb and rpm packages come with a later release; until then run from a checkout (README.md)" >&2; exit 1
+package: setup ## dist/*.deb and dist/*.rpm (Debian or Ubuntu, x86-64); the private Python is built once and kept
+	@packaging/setup.sh package
+	@packaging/build.sh
 
 clean: ## remove the sandbox and everything made here, but not .venv
 	rm -rf .sandbox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -1,4 +1,6 @@
 #!/bin/sh
+# shellcheck disable=SC2016,SC2046,SC2086,SC2183 # flags and file names in here are lists of words
+#
 # Build the private Python that the packages carry, once: into a directory of the cache that is named after the digest
 # of everything in this directory and the lock file. Prints that directory.
 #
@@ -6,13 +8,15 @@
 # zlib, bzip2 and xz inside, and of the system only glibc, libgcc_s and libsystemd. It is position independent, and
 # finds its library from where it lies.
 #
-#   MIRROR_AGENT_RUNTIME_CACHE  where runtimes and sources are kept (/var/cache/mirror-agent-runtime)
+#   MIRROR_AGENT_RUNTIME_CACHE  where runtimes and sources are kept (/var/cache/mirror-agent-runtime, or the
+#                               same below ~/.cache for who may not write there)
 #   MIRROR_AGENT_SOURCES        a folder that holds the archives of pins.txt, or a mirror's URL (default: apt's own)
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
 repository=$(cd "$here/../.." && pwd)
-cache=${MIRROR_AGENT_RUNTIME_CACHE:-/var/cache/mirror-agent-runtime}
+if [ -w /var/cache ]; then cache=/var/cache; else cache=${XDG_CACHE_HOME:-$HOME/.cache}; fi
+cache=${MIRROR_AGENT_RUNTIME_CACHE:-$cache/mirror-agent-runtime}
 python=$repository/.venv/bin/python
 jobs=$(nproc)
 
@@ -197,7 +201,6 @@ place_python() {
     cp -R "$build/python/Lib" "$tree/lib/python3.14"
     cd "$tree/lib/python3.14"
     sed 's/#.*//' "$here/prune.txt" | while read -r name; do
-        # shellcheck disable=SC2086 # a pattern
         [ -z "$name" ] || rm -r $name
     done
     find . -name __pycache__ -prune -exec rm -r {} +
@@ -216,10 +219,11 @@ wheels() {
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-compile \
         --target "$packages" --only-binary=:all: --implementation cp --python-version 3.14 \
         --platform "manylinux2014_$ARCHITECTURE" --platform "manylinux_2_17_$ARCHITECTURE" -r "$build/wheels.lock"
-    rm -rf "$packages/bin"
+    rm -rf "${packages:?}/bin"
     find "$packages" -name __pycache__ -prune -exec rm -r {} +
     find "$packages" \( -name '*.pyi' -o -name '*.pyx' -o -name '*.[ch]' -o -name RECORD -o -name REQUESTED -o -name INSTALLER \) -delete
     find "$packages" -name '*.so' -exec strip --strip-unneeded {} +
+    find "$tree/lib" -type f -exec chmod 644 {} +
 }
 
 # Only what tells systemd that we are ready and alive: the journal is written without libsystemd.
