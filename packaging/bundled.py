@@ -2,14 +2,15 @@
 
     bundled.py sbom|copyright|licenses TREE VERSION
 
-Names, versions and digests come from packaging/runtime/pins.txt, requirements.lock and the packages' own metadata in TREE,
-so nothing here has to be kept up to date by hand. The same input gives the same bytes.
+Names, versions and digests come from packaging/runtime/pins.txt and from the packages' own metadata in TREE, so nothing
+here has to be kept up to date by hand. The same input gives the same bytes.
 """
 
 import json
 import re
 import sys
 import uuid
+from email.message import Message
 from email.parser import Parser
 from pathlib import Path
 from typing import Any
@@ -42,11 +43,11 @@ def wheels(tree: Path) -> list[Component]:
     return found
 
 
-def _licence(fields: Any) -> str:
+def _licence(fields: Message) -> str:
     """The SPDX expression, or what stood in its place before metadata 2.4."""
     if fields["License-Expression"]:
         return str(fields["License-Expression"])
-    if re.fullmatch(r"[A-Za-z0-9.+-]+", fields["License"] or "") and fields["License"] != "BSD":
+    if re.fullmatch(r"[A-Za-z]+-[0-9A-Za-z.-]+|MIT", fields["License"] or ""):
         return str(fields["License"])
     named = [line.rsplit(" :: ", 1)[-1] for line in fields.get_all("Classifier", []) if line.startswith("License ::")]
     known = [_BY_CLASSIFIER[name] for name in named if name in _BY_CLASSIFIER]

@@ -2,8 +2,8 @@
 
     python -m tests.packages    makes them now, and says what it does
 
-They are kept where the nodes' root file systems are (rootfs.cache_root()), not in dist/, so that a test never meets an old
-one. What is older than a day goes.
+They are kept where the nodes' root file systems are (rootfs.cache_root()), not in dist/, so that a test never meets an
+old one. What is older than a day goes.
 """
 
 import hashlib
@@ -43,7 +43,9 @@ def built(version: str = "", *formats: str) -> Packages:
         cache_root() / f"packages-{version}-{'-'.join(formats)}-{_digest()}",
         lambda directory: _build(version, formats, directory),
     )
-    return Packages(version, where / f"mirror-agent_{version}_amd64.deb", where / f"mirror-agent-{version}-1.x86_64.rpm")
+    return Packages(
+        version, where / f"mirror-agent_{version}_amd64.deb", where / f"mirror-agent-{version}-1.x86_64.rpm"
+    )
 
 
 def _build(version: str, formats: tuple[str, ...], directory: Path) -> None:

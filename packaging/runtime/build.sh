@@ -236,6 +236,7 @@ systemd_python() {
         -I"$here" -I"$build/python" -I"$build/python/Include" -o "$packages/systemd/_daemon.so" \
         _daemon.c pyutil.c util.c "$build/libsystemd.so"
     cp __init__.py daemon.py "$packages/systemd/"
+    chmod 644 "$packages/systemd/_daemon.so"
 }
 
 # Bytecode that is taken as it is, whatever times a package manager gives the files.

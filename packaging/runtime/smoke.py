@@ -22,8 +22,10 @@ def main() -> None:
     assert zlib.decompress(zlib.compress(data)) == bz2.decompress(bz2.compress(data)) == data
     assert lzma.decompress(lzma.compress(data)) == data
     assert hashlib.new("sha512_256", data).digest() and hashlib.sha256(data).digest()
-    assert ssl.create_default_context().get_ciphers() and ssl.get_default_verify_paths().openssl_cafile.startswith("/etc")
-    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda a, b: 0)
+    assert ssl.create_default_context().get_ciphers() and ssl.get_default_verify_paths().openssl_cafile.startswith(
+        "/etc"
+    )
+    callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_void_p, ctypes.c_void_p)(lambda *_: 0)
     ctypes.CDLL(None).qsort((ctypes.c_int * 3)(3, 2, 1), 3, 4, callback)
     assert yaml.load("a: [1]", Loader=yaml.CSafeLoader) == {"a": [1]}
     assert tomlkit.dumps(tomlkit.parse("a = 1 # kept\n")) == "a = 1 # kept\n"
