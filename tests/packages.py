@@ -20,6 +20,8 @@ from tests.node.rootfs import CannotBuildError, build_once, cache_root
 REPOSITORY = Path(__file__).resolve().parents[1]
 BUILD_TIMEOUT_SECONDS = 1800
 _INPUTS = ("agent", "packaging", "systemd", "requirements.lock", "CHANGELOG.md", "LICENSE")
+# Not the commit's, so that a commit alone does not make new packages.
+_TIME = "1767225600"
 _KEPT_SECONDS = 24 * 3600
 
 
@@ -53,7 +55,9 @@ def _build(version: str, formats: tuple[str, ...], directory: Path) -> None:
     missing = [tool for tool in ("rpmbuild", "dpkg-deb", "strip") if shutil.which(tool) is None]
     if missing:
         raise CannotBuildError(f"{', '.join(missing)} not found; run packaging/setup.sh package")
-    environment = {**os.environ, "MIRROR_AGENT_VERSION": version, "MIRROR_AGENT_DIST": str(directory)}
+    environment = {
+        **os.environ, "MIRROR_AGENT_VERSION": version, "MIRROR_AGENT_DIST": str(directory), "SOURCE_DATE_EPOCH": _TIME,
+    }  # fmt: skip
     done = subprocess.run(
         [REPOSITORY / "packaging" / "build.sh", *formats],
         env=environment, stderr=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_SECONDS, check=False,
@@ -69,19 +73,14 @@ def _own_version() -> str:
 
 
 def _digest() -> str:
-    """Of every byte that goes into a package, and of the time that its files get."""
-    known = hashlib.sha256(os.environ.get("SOURCE_DATE_EPOCH", _head()).encode())
+    """Of every byte that goes into a package."""
+    known = hashlib.sha256()
     for name in _INPUTS:
         top = REPOSITORY / name
         for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
             if path.is_file() and "__pycache__" not in path.parts:
                 known.update(f"{path.relative_to(REPOSITORY)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
     return known.hexdigest()[:16]
-
-
-def _head() -> str:
-    command = ["git", "-C", str(REPOSITORY), "log", "-1", "--format=%ct"]
-    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def _forget_old() -> None:

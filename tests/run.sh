@@ -12,7 +12,8 @@ cd "$(dirname "$0")/.."
 wanted=${MIRROR_AGENT_NODE_TESTS:-auto}
 node_tests=tests/node
 sudo=
-KEPT=MIRROR_AGENT_NODE_TESTS,MIRROR_AGENT_NODE_MIRROR,MIRROR_AGENT_NODE_CACHE
+KEPT=MIRROR_AGENT_NODE_TESTS,MIRROR_AGENT_NODE_MIRROR,MIRROR_AGENT_NODE_CACHE,MIRROR_AGENT_NODE_INSTALL
+KEPT=$KEPT,MIRROR_AGENT_RUNTIME_CACHE,MIRROR_AGENT_SOURCES,MIRROR_AGENT_SOAK
 
 leave_out_node_tests() {
     printf 'node tests: not run: %s\n' "$1"
@@ -28,16 +29,27 @@ prepare_nodes() {
     fi
 }
 
+# The packages come first, because they take both cores; nodes then get the agent as every machine does, from its package.
+prepare_packages() {
+    if why=$(packaging/setup.sh package) && $sudo .venv/bin/python -m tests.packages; then
+        export MIRROR_AGENT_NODE_INSTALL="${MIRROR_AGENT_NODE_INSTALL:-package}"
+    else
+        printf 'packages: not built%s\n' "${why:+: $why}"
+        [ "$wanted" != required ] || exit 1
+    fi
+}
+
 if [ "$wanted" = skip ]; then
     leave_out_node_tests "MIRROR_AGENT_NODE_TESTS=skip"
 else
     prepare_nodes
+    [ -z "$node_tests" ] || prepare_packages
 fi
 
 if [ $# -gt 0 ]; then
     [ "$*" != tests/node ] || [ -n "$node_tests" ] || exit 1
 else
-    for directory in tests/unit tests/cases tests/faults $node_tests; do
+    for directory in tests/unit tests/cases tests/faults tests/package $node_tests; do
         [ ! -d "$directory" ] || set -- "$@" "$directory"
     done
 fi

@@ -43,7 +43,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "suite" not in metafunc.fixturenames:
         return
     left_out = {suite for mark in metafunc.definition.iter_markers("not_on") for suite in mark.args}
-    if metafunc.module.__name__.rpartition(".")[2] != "test_harness":
+    if metafunc.module.__name__.rpartition(".")[2] not in ("test_harness", "test_package"):
         left_out |= {suite for suite in rootfs.SUITES if not runs_on(suite)}
     only = [suite for mark in metafunc.definition.iter_markers("only_on") for suite in mark.args]
     asked_for = metafunc.config.getoption("suite", default=None)
