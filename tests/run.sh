@@ -11,6 +11,7 @@ cd "$(dirname "$0")/.."
 
 wanted=${MIRROR_AGENT_NODE_TESTS:-auto}
 node_tests=tests/node
+package_tests=
 sudo=
 KEPT=MIRROR_AGENT_NODE_TESTS,MIRROR_AGENT_NODE_MIRROR,MIRROR_AGENT_NODE_CACHE,MIRROR_AGENT_NODE_INSTALL
 KEPT=$KEPT,MIRROR_AGENT_RUNTIME_CACHE,MIRROR_AGENT_SOURCES,MIRROR_AGENT_SOAK
@@ -33,6 +34,7 @@ prepare_nodes() {
 prepare_packages() {
     if why=$(packaging/setup.sh package) && $sudo .venv/bin/python -m tests.packages; then
         export MIRROR_AGENT_NODE_INSTALL="${MIRROR_AGENT_NODE_INSTALL:-package}"
+        package_tests=tests/package
     else
         printf 'packages: not built%s\n' "${why:+: $why}"
         [ "$wanted" != required ] || exit 1
@@ -49,7 +51,7 @@ fi
 if [ $# -gt 0 ]; then
     [ "$*" != tests/node ] || [ -n "$node_tests" ] || exit 1
 else
-    for directory in tests/unit tests/cases tests/faults tests/package $node_tests; do
+    for directory in tests/unit tests/cases tests/faults $package_tests $node_tests; do
         [ ! -d "$directory" ] || set -- "$@" "$directory"
     done
 fi
