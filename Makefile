@@ -4,7 +4,8 @@
 .SUFFIXES:
 
 VENV := .venv/bin
-SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run.sh packaging/deb/p*inst packaging/deb/p*rm tests/run.sh .ci/run
+SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run.sh packaging/deb/p*inst packaging/deb/p*rm \
+	packaging/completions/mirror-agent.bash tests/run.sh .ci/run
 BENCH ?=
 
 .PHONY: help setup run test lint types format unit node soak golden schema bench package clean

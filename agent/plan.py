@@ -199,6 +199,11 @@ class Plan:
         return tuple(action for action in self.actions if isinstance(action, Reload | Restart | Recover))
 
     @property
+    def changes_nothing(self) -> bool:
+        """Nothing to do on the machine, nothing wrong, nothing pending; what is ours may become known to the ledger."""
+        return not (self.actions or self.conflicts or self.deferred)
+
+    @property
     def is_empty(self) -> bool:
-        """Nothing to do, nothing wrong, nothing pending."""
-        return not (self.actions or self.conflicts or self.deferred or self.claims or self.releases)
+        """As above, and the ledger has it all."""
+        return self.changes_nothing and not (self.claims or self.releases)

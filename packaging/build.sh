@@ -67,21 +67,15 @@ make_deb() {
 
 # --- rpm -------------------------------------------------------------------------------------------------------------
 
-# What lies in the tree only when it is there to be packaged: manual pages and completions.
-optional_files() {
-    (cd "$1" && find usr/share/man usr/share/bash-completion usr/share/zsh -type f 2>/dev/null) | sed 's|^|/|' | LC_ALL=C sort
-}
-
 rpm_changelog() {
     printf '* %s The mirror-agent maintainers - %s-1\n' "$(date -u -d "@$SOURCE_DATE_EPOCH" '+%a %b %d %Y')" "$version"
     printf -- '- see /%s/CHANGELOG.md\n' "$DOC"
 }
 
 rpm_spec() {
-    optional_files "$1" >"$build/optional"
     rpm_changelog >"$build/changelog"
     licenses=$("$python" packaging/bundled.py licenses "$1" "$version")
-    sed -e "/@OPTIONAL_FILES@/{r $build/optional" -e 'd}' -e "/@CHANGELOG@/{r $build/changelog" -e 'd}' \
+    sed -e "/@CHANGELOG@/{r $build/changelog" -e 'd}' \
         -e "s/@LICENSES@/$licenses/" packaging/rpm/mirror-agent.spec
 }
 

@@ -19,11 +19,8 @@ esac
 place() {
     mode=$1 destination=$target$2
     shift 2
-    for file in "$@"; do
-        [ -f "$file" ] || continue
-        mkdir -p "${destination%/*}"
-        install -m "$mode" "$file" "$destination"
-    done
+    mkdir -p "${destination%/*}"
+    install -m "$mode" "$@" "$destination"
 }
 
 code() {
@@ -52,7 +49,6 @@ around() {
 # manual DIRECTORY LANGUAGE: its pages, compressed without a date in them.
 manual() {
     for page in "$1"/*.[158]; do
-        [ -f "$page" ] || continue
         directory=$target/usr/share/man$2/man${page##*.}
         mkdir -p "$directory"
         gzip -9n <"$page" >"$directory/${page##*/}.gz"

@@ -41,7 +41,7 @@ def run(session: Session) -> int:
     else:
         session.terminal.write("".join(text(plans, session.terminal.paint)))
         session.terminal.write(f"{_summary(plans, session.settings.config)}\n")
-    return FINE if all(plan.is_empty for plan in plans) else NOT_LIVE
+    return FINE if all(plan.changes_nothing for plan in plans) else NOT_LIVE
 
 
 def text(plans: Sequence[Plan], paint: Paint) -> Iterator[str]:
@@ -67,8 +67,11 @@ def _summary(plans: Sequence[Plan], config: str) -> str:
     conflicts = sum(len(plan.conflicts) for plan in plans)
     if all(plan.is_empty for plan in plans):
         return f"Nothing to do: everything is as {config} wants it."
+    if all(plan.changes_nothing for plan in plans):
+        return f"Nothing to change: everything is as {config} wants it; the ledger notes what belongs to it."
     parts = [f"{count} {noun}" for count, noun in _counted(files, acts, waiting, conflicts) if count]
-    return f"{', '.join(parts) or 'Only the ledger changes'}. Nothing was touched; mirror-agent apply does it."
+    advice = "; mirror-agent apply does it" if files or acts else ""
+    return f"{', '.join(parts)}. Nothing was touched{advice}."
 
 
 def _counted(files: int, acts: int, waiting: int, conflicts: int) -> Iterator[tuple[int, str]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import posixpath
 import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import yaml
@@ -46,8 +46,15 @@ class _Findings:
     def take(self, legacy: Legacy) -> None:
         """Those of the tables that nothing before has named."""
         self.remarks += legacy.remarks
-        known = {each.entry.name for each in self.registries}
-        self.registries += [each for each in legacy.registries if each.entry.name not in known]
+        for each in legacy.registries:
+            self.add(each)
+
+    def add(self, found: FoundRegistry) -> None:
+        """The first that names a registry counts, and of another that is silent at least its reason is told."""
+        if found.entry.name not in {each.entry.name for each in self.registries}:
+            self.registries.append(found)
+        elif found.is_silent:
+            self.remarks.append(f"{' and '.join(found.sources)}: {found.remarks[-1]}")
 
 
 def find(host: HostReader, desired: DesiredState) -> Found:
@@ -60,7 +67,7 @@ def find(host: HostReader, desired: DesiredState) -> Found:
     legacy = read_tables(registry, daemon.config_path)
     if not config_path:
         found.take(legacy)
-    _look_through(host, look_at_root(host, certs_dir), found, is_used=bool(config_path) or not legacy.registries)
+    _look_through(host, look_at_root(host, certs_dir), found, _why_unused(daemon, config_path, legacy))
     if config_path and legacy.registries:
         found.remarks.append(f"{daemon.config_path}: mirrors beside config_path keep containerd's CRI from starting")
     for path in _RANCHER:
@@ -68,11 +75,18 @@ def find(host: HostReader, desired: DesiredState) -> Found:
     return Found(
         NAME,
         daemon.is_installed,
-        manage=True if found.registries else None,
+        manage=True if any(not each.is_silent for each in found.registries) else None,
         registries=tuple(found.registries),
         paths=tuple(_paths(daemon, certs_dir)),
         remarks=tuple(found.remarks),
     )
+
+
+def _why_unused(daemon: Daemon, config_path: object, legacy: Legacy) -> str:
+    """Why containerd does not read certs.d, "" if it does or if nobody knows."""
+    if config_path or not (legacy.registries or daemon.unit.is_up):
+        return ""
+    return "config_path is not set" + (", and the mirrors tables are" if legacy.registries else "")
 
 
 def _paths(daemon: Daemon, certs_dir: str) -> Iterator[tuple[str, str]]:
@@ -108,19 +122,17 @@ def _certs_dir(config_path: str, usual: str) -> str:
 # --- certs.d ---------------------------------------------------------------------------------------------------------
 
 
-def _look_through(host: HostReader, root: CertsDir, found: _Findings, *, is_used: bool) -> None:
+def _look_through(host: HostReader, root: CertsDir, found: _Findings, unused: str) -> None:
     """Every directory of certs.d. Where some files are ours the others are somebody's who wants them so: they stay as
-    they are, and so they are no part of the desired state."""
+    they are, and so they are no part of the desired state; nor are those that containerd does not read."""
     directories = list(_directories(host, root, found))
     ours = {directory.path for _, directory in directories if _is_ours(host, directory)}
     others_only = bool(host.ledger().entries) and not ours
     for registry, directory in directories:
         if directory.path not in ours and (ours or others_only):
             found.remarks.append(f"{directory.file} is not managed by mirror-agent and stays as it is")
-        elif not is_used:
-            found.remarks.append(f"{directory.file} is not in use: config_path is not set, and the mirrors tables are")
         else:
-            _adopt_file(registry, directory, found)
+            _adopt_file(registry, directory, found, unused)
 
 
 def _is_ours(host: HostReader, directory: Directory) -> bool:
@@ -157,7 +169,7 @@ def _canonical(name: str) -> str | None:
     return found if found == name and (found == DEFAULT_REGISTRY or is_registry_name(found)) else None
 
 
-def _adopt_file(registry: str, directory: Directory, found: _Findings) -> None:
+def _adopt_file(registry: str, directory: Directory, found: _Findings, unused: str) -> None:
     state = directory.hosts_toml
     if not isinstance(state, Regular):
         found.remarks.append(f"{directory.file} cannot be read")
@@ -170,7 +182,12 @@ def _adopt_file(registry: str, directory: Directory, found: _Findings) -> None:
             found.remarks.append(f"{directory.file} has no effect, containerd ignores it: {error}")
             return
         origin = Origin(registry, directory.file, trust_of(directory), is_closed=not state.mode & 0o044)
-        found.registries.append(adopt(reading.meaning, origin, reading.remarks))
+        adopted = adopt(reading.meaning, origin, reading.remarks)
+        found.add(_silenced(adopted, f"not in use: {unused}") if unused else adopted)
+
+
+def _silenced(found: FoundRegistry, why: str) -> FoundRegistry:
+    return replace(found, is_silent=True, remarks=(*found.remarks, why))
 
 
 # --- k3s and RKE2 ----------------------------------------------------------------------------------------------------
@@ -185,5 +202,5 @@ def _read_rancher(host: HostReader, path: str) -> Legacy:
     except (yaml.YAMLError, ValueError, RecursionError):
         return Legacy(remarks=(f"{path} is not valid YAML",))
     legacy = read_tables(document if isinstance(document, dict) else {}, path)
-    note = f"{path} is read by k3s or RKE2 alone, whose containerd mirror-agent does not manage: edit it there"
-    return Legacy(legacy.registries, (*legacy.remarks, note)) if legacy.registries else legacy
+    why = "read by k3s or RKE2 alone, whose containerd mirror-agent does not manage: edit it there"
+    return replace(legacy, registries=tuple(_silenced(each, why) for each in legacy.registries))

@@ -19,7 +19,7 @@ from agent.runtimes._docker_fate import Fate, change_of, clearing_reason
 from agent.runtimes._docker_insecure import InsecureSet, is_item
 from agent.runtimes._docker_reload import CLEARING, INSECURE, MIRRORS, Running, agrees
 from agent.runtimes._docker_wants import Wants
-from agent.runtimes._json_text import same
+from agent.runtimes._json_text import same, strings_of
 
 Owned = Mapping[str, str | None]
 """Ledger keys and what they held before us."""
@@ -46,9 +46,16 @@ def _seen(key: str, wants: Wants, running: Running | None) -> Running | None:
 def _taken(document: Document, owned: Owned, setting: Setting) -> Fate:
     current = document.get(setting.key)
     claims = () if setting.key in owned else (KeyOriginal(setting.key, current),)
-    if same(current, setting.json):
+    if _says(setting, current):
         return Fate(setting.key, current, claims=claims)
     return Fate(setting.key, setting.json, change_of(setting.key, current, setting.json), claims)
+
+
+def _says(setting: Setting, current: str | None) -> bool:
+    """Whether the file says it already; for mirrors in whatever spelling Docker takes for the same."""
+    if setting.key == MIRRORS and strings_of(current) is not None:
+        return agrees(MIRRORS, setting.json, current)
+    return same(current, setting.json)
 
 
 def _returned(document: Document, key: str, original: str | None, running: Running | None) -> Fate:

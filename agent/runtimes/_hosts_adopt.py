@@ -14,11 +14,10 @@ from agent.model import DEFAULT_REGISTRY, DOCKER_HUB, Header, HeaderFile, Mirror
 from agent.redact import is_secret, redact
 from agent.render import Endpoint, HostsToml
 from agent.runtimes._certs_dir import Trust
+from agent.runtimes._hosts_reading import DIAL_TIMEOUT
 
 SECRETS = "/etc/mirror-agent.secrets"
 _ALL = ("pull", "resolve", "push")
-_DIAL_TIMEOUT = "30s"
-"""containerd's own, where a file names none (net.Dialer in remotes/docker/config/hosts.go)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +115,7 @@ def _mirror(endpoint: Endpoint, origin: Origin, said: list[str]) -> Mirror | Non
         skip_verify=endpoint.skip_verify,
         headers=open_headers,
         header_files=secret_headers,
-        dial_timeout=endpoint.dial_timeout or _DIAL_TIMEOUT,
+        dial_timeout=endpoint.dial_timeout or DIAL_TIMEOUT,
     )
 
 

@@ -39,7 +39,8 @@ class Part:
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """A hosts.toml that must be there. `entry` is what the ledger knows of it; `made_directories` are those on the way
-    to it that are missing or were made by us, outermost first."""
+    to it that are missing or were made by us, outermost first; `is_said` tells that the file of before us, which still
+    stands there, means the very same."""
 
     registry: str
     directory: Directory
@@ -47,6 +48,7 @@ class Wanted:
     is_secret: bool
     entry: Entry | None
     made_directories: tuple[str, ...]
+    is_said: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def plan_wanted(wanted: Wanted, reader: str) -> Part:
     state = wanted.directory.hosts_toml
     if reason := _obstacle(wanted, state, reader):
         return Part(conflicts=(Conflict(wanted.directory.file, reason, wanted.registry),))
-    reason = _reason(wanted, state)
+    reason = "" if wanted.is_said else _reason(wanted, state)
     claims = _claims(wanted, state)
     if not reason:
         return Part(claims=claims)

@@ -12,11 +12,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from agent.model import ClientPair, Header
+from agent.model import ClientPair, Header, Regular
 from agent.redact import redact
 from agent.render import Endpoint, HostsToml
 
 CAPABILITIES = ("pull", "resolve", "push")
+DIAL_TIMEOUT = "30s"
+"""containerd's own, where a file names none (net.Dialer in remotes/docker/config/hosts.go)."""
+
 ValueT = TypeVar("ValueT")
 _KEYS = frozenset({"capabilities", "ca", "client", "skip_verify", "header", "override_path", "dial_timeout"})
 _FIRST_OF_2_2 = "referrers"
@@ -55,6 +58,31 @@ def api_root(endpoint: Endpoint) -> str:
     if not endpoint.override_path and not clean.endswith("/v2"):
         clean += "/v2"
     return f"{scheme}://{host}{clean}"
+
+
+def means_the_same(state: Regular, directory: str, wanted: HostsToml, server: str) -> bool:
+    """Whether a file that somebody wrote makes every containerd do what `wanted` does: the same hosts in the same way
+    and order, and nothing in it that some versions read otherwise. `server` is what is asked last if no file names
+    one."""
+    try:
+        reading = read(state.content, directory)
+    except ValueError:
+        return False
+    return not reading.remarks and _normal(reading.meaning, server) == _normal(wanted, server)
+
+
+def _normal(meaning: HostsToml, server: str) -> HostsToml:
+    own = _normal_endpoint(replace(meaning.server, url=meaning.server.url or server))
+    is_unlimited = set(own.capabilities) == set(CAPABILITIES)
+    hosts = tuple(map(_normal_endpoint, meaning.hosts))
+    return HostsToml(replace(own, capabilities=()) if is_unlimited else own, hosts)
+
+
+def _normal_endpoint(endpoint: Endpoint) -> Endpoint:
+    capabilities = tuple(each for each in CAPABILITIES if each in endpoint.capabilities)
+    timeout = endpoint.dial_timeout or DIAL_TIMEOUT
+    url = api_root(endpoint) if endpoint.url else ""
+    return replace(endpoint, url=url, override_path=False, capabilities=capabilities, dial_timeout=timeout)
 
 
 def _host(url: str, table: dict[str, Any], directory: str) -> Endpoint:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from hashlib import sha256
 from itertools import chain
 
+from agent.desired.build import default_server
 from agent.host import HostReader
 from agent.ledger import Entry, Ledger
 from agent.model import Mirror, Registry, Regular
@@ -28,7 +30,8 @@ from agent.runtimes._certs_dir import (
     trust_of,
 )
 from agent.runtimes._hosts_file import Part, Surplus, Wanted, empty_directories, give_back, plan_wanted
-from agent.runtimes._hosts_toml import Recipe
+from agent.runtimes._hosts_reading import means_the_same
+from agent.runtimes._hosts_toml import Recipe, meaning
 from agent.runtimes._material import Material, examine
 
 
@@ -136,10 +139,10 @@ def _wanted(task: Task, tree: Tree, texts: Memo[Recipe, bytes]) -> Iterator[Part
     conflicts = [tuple(_conflicts(registry, tree)) for registry in task.registries]
     yield from (Part(conflicts=found) for found in conflicts if found)
     possible = [registry for registry, found in zip(task.registries, conflicts, strict=True) if not found]
-    contents = texts.round(_recipe(task.source, tree, registry) for registry in possible)
+    recipes = [_recipe(task.source, tree, registry) for registry in possible]
     made = _MadeDirectories.of(tree)
-    for registry, content in zip(possible, contents, strict=True):
-        yield plan_wanted(_wanted_file(registry, tree, content, made), task.reader.title)
+    for recipe, content in zip(recipes, texts.round(recipes), strict=True):
+        yield plan_wanted(_wanted_file(recipe, tree, content, made), task.reader.title)
 
 
 def _recipe(source: str, tree: Tree, registry: Registry) -> Recipe:
@@ -166,16 +169,30 @@ class _MadeDirectories:
         return (*self.above, directory.path) if is_ours else self.above
 
 
-def _wanted_file(registry: Registry, tree: Tree, content: bytes, made: _MadeDirectories) -> Wanted:
+def _wanted_file(recipe: Recipe, tree: Tree, content: bytes, made: _MadeDirectories) -> Wanted:
+    registry = recipe.registry
     directory = tree.directories[registry.name]
+    entry = tree.entries.get(directory.file)
     return Wanted(
         registry=registry.name,
         directory=directory,
         content=content,
         is_secret=any(mirror.header_files for mirror in registry.mirrors),
-        entry=tree.entries.get(directory.file),
+        entry=entry,
         made_directories=made.to(directory),
+        is_said=not recipe.secrets and _is_said(directory, entry, recipe),
     )
+
+
+def _is_said(directory: Directory, entry: Entry | None, recipe: Recipe) -> bool:
+    """Whether the file that stood there before us says it. It is left as it is then, so that taking over a node that
+    has it all changes nothing there."""
+    state = directory.hosts_toml
+    if not isinstance(state, Regular) or is_ours(state.content):
+        return False
+    if entry is not None and entry.original.sha256 != sha256(state.content).hexdigest():
+        return False
+    return means_the_same(state, directory.path, meaning(recipe), default_server(recipe.registry.name))
 
 
 def _parents(path: str) -> Iterator[str]:

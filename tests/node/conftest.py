@@ -17,7 +17,7 @@ from tests.node import rootfs
 from tests.node.install import runs_on
 from tests.node.machine import Node
 from tests.node.nspawn import require_host
-from tests.node.rig import Rig, build_rig, reset
+from tests.node.rig import Rig, build_rig, build_stock_rig, reset
 from tests.node.service import Service
 
 DEFAULT_SUITES = ("bookworm", "trixie")
@@ -96,6 +96,29 @@ def rig(shared_rig: Rig, request: pytest.FixtureRequest) -> Rig:
     reset(shared_rig)
     request.node.stash[_JOURNAL] = (shared_rig.node, shared_rig.node.cursor())
     return shared_rig
+
+
+@pytest.fixture(scope="session")
+def shared_stock_rig(suite: str) -> Iterator[Rig]:
+    """One booted node of the suite whose runtimes are as their packages set them up."""
+    with _bootable(suite, "stock") as node:
+        yield build_stock_rig(node)
+
+
+@pytest.fixture
+def stock_rig(shared_stock_rig: Rig, request: pytest.FixtureRequest) -> Rig:
+    """The suite's stock node: no config_path, no daemon.json, nothing of ours."""
+    reset(shared_stock_rig)
+    request.node.stash[_JOURNAL] = (shared_stock_rig.node, shared_stock_rig.node.cursor())
+    return shared_stock_rig
+
+
+@pytest.fixture
+def stock_service(stock_rig: Rig) -> Iterator[Service]:
+    """The agent on the stock node, stopped and without a desired state."""
+    installed = _installed(stock_rig)
+    yield installed
+    installed.stop()
 
 
 @pytest.fixture

@@ -1,4 +1,5 @@
-"""What a node test works with: a node whose containerd reads certs.d, and two mirrors that tell themselves apart.
+"""What a node test works with: a node whose containerd reads certs.d, or one just as Debian ships it, and two mirrors
+that tell themselves apart.
 
 `reset` puts a used node back, fast (no restart where none is needed), so that one boot serves a whole run.
 """
@@ -7,11 +8,12 @@ import json
 from dataclasses import dataclass
 
 from tests.node.machine import Node
-from tests.node.pulls import docker_info, docker_mirrors
+from tests.node.pulls import cri_pull, docker_info, docker_mirrors, docker_pull
 from tests.node.registry import Registry
 from tests.node.waiting import wait_until
 
 CERTS_D = "/etc/containerd/certs.d"
+CONFIG_TOML = "/etc/containerd/config.toml"
 DAEMON_JSON = "/etc/docker/daemon.json"
 DESIRED_STATE = "/etc/mirror-agent.yaml"
 HUB_IMAGE = "docker.io/library/hello:latest"
@@ -34,14 +36,19 @@ class Rig:
 
 def build_rig(node: Node) -> Rig:
     """Start the registries, fill them, and point containerd's CRI at certs.d (one restart of containerd)."""
+    config = node.text(CONFIG_TOML)
+    assert "config_path" not in config, config
+    node.put(CONFIG_TOML, config.rstrip("\n") + "\n" + _CONFIG_PATH)
+    node.run("systemctl restart containerd")
+    return build_stock_rig(node)
+
+
+def build_stock_rig(node: Node) -> Rig:
+    """Start the registries and fill them; both runtimes stay as their packages set them up."""
     mirrors = [Registry(node, name, port).start() for name, port in (("first", 5001), ("second", 5002))]
     for mirror in mirrors:
         mirror.push("library/hello")
         mirror.push("org/app")
-    config = node.text("/etc/containerd/config.toml")
-    assert "config_path" not in config, config
-    node.put("/etc/containerd/config.toml", config.rstrip("\n") + "\n" + _CONFIG_PATH)
-    node.run("systemctl restart containerd")
     node.run("cp -a /etc/docker /root/etc-docker; cp -a /etc/containerd /root/etc-containerd; systemctl start docker")
     return Rig(node, *mirrors)
 
@@ -55,12 +62,13 @@ done
 rm -rf {DESIRED_STATE} /var/lib/mirror-agent /run/mirror-agent /etc/systemd/system/mirror-agent.service.d
 for name in docker containerd; do
   mkdir -p "/etc/$name"
-  cmp -s /root/etc-containerd/config.toml /etc/containerd/config.toml && keep=config.toml || keep=
+  cmp -s /root/etc-containerd/config.toml {CONFIG_TOML} && keep=config.toml || keep=
   find "/etc/$name" -mindepth 1 ! -name "$keep" -delete
   cp -an "/root/etc-$name/." "/etc/$name/"
 done
 systemctl daemon-reload
 systemctl reset-failed
+[ -n "$keep" ] || systemctl restart containerd
 systemctl start docker containerd
 docker ps -aq | xargs -r docker rm -f >/dev/null
 docker images -q | sort -u | xargs -r docker rmi -f >/dev/null
@@ -101,3 +109,15 @@ def _clear_docker(node: Node) -> None:
 def reload_docker(node: Node) -> None:
     """SIGHUP to dockerd and to nothing else in its cgroup."""
     node.run("systemctl kill -s HUP --kill-who=main docker.service")
+
+
+def assert_pulls_from(mirror: Registry) -> None:
+    """What kubelet and `docker pull` get is what this mirror alone has."""
+    node = mirror.node
+    for image, repository in ((HUB_IMAGE, "library/hello"), (GHCR_IMAGE, "org/app")):
+        pull = cri_pull(node, image)
+        assert (pull.error, pull.image_id) == ("", mirror.pushed[repository].image_id)
+    mark = mirror.mark()
+    pull = docker_pull(node, HUB_IMAGE)
+    assert (pull.error, bool(pull.image_id)) == ("", True)
+    mirror.await_request("/v2/library/hello/manifests/", since=mark)

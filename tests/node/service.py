@@ -16,7 +16,7 @@ CONVERGE_DEADLINE_SECONDS = 10.0
 # A fault that goes away without an event is noticed by the next resync: 60 s and its jitter.
 RESYNC_DEADLINE_SECONDS = 80.0
 _BARRIER = "barrier.example"
-_UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
+UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
 
 
 def desired_state(registries: Mapping[str, Sequence[str]], docker: str = "", indent: int = 2) -> str:
@@ -34,7 +34,7 @@ def hosts_path(registry: str) -> str:
 
 def starts_of(node: Node, unit: str, after: str) -> int:
     """How often systemd began to start the unit since the cursor, by its own journal entries."""
-    return len(node.journal(f"MESSAGE_ID={_UNIT_STARTING}", f"UNIT={unit}", after=after))
+    return len(node.journal(f"MESSAGE_ID={UNIT_STARTING}", f"UNIT={unit}", after=after))
 
 
 @dataclass(frozen=True, slots=True)

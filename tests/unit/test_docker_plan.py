@@ -104,6 +104,14 @@ def test_reformatting_is_no_change() -> None:
     assert plan(host, desired(docker=values)) == Plan("docker")
 
 
+def test_a_slash_at_the_end_of_a_mirror_is_no_change() -> None:
+    """Docker takes both for the same, so a file that others wrote keeps its spelling; the order is a change."""
+    file = f'{{"registry-mirrors": ["{A}/", "{B}"]}}'
+    host = machine(file, answer=info(A, B))
+    assert plan(host, desired(A, B)).changes_nothing
+    assert not plan(host, desired(B, A)).changes_nothing
+
+
 def test_a_number_is_its_text() -> None:
     """Docker refuses 10.0 where it wants a whole number: it is put right, although Python calls them equal."""
     host = machine('{"max-concurrent-downloads": 10.0}', unit=DOWN)

@@ -301,14 +301,13 @@ registries:
 
   # from /etc/rancher/k3s/registries.yaml
   # rewrite of image names is left out: only k3s and RKE2 know it
-  quay.io:
-    mirrors:
-      - url: https://q.cn
-        dial_timeout: 30s
+  # read by k3s or RKE2 alone, whose containerd mirror-agent does not manage: edit it there
+  # quay.io:
+  #   mirrors:
+  #     - url: https://q.cn
+  #       dial_timeout: 30s
 
 # /etc/containerd/config.toml: the credentials for harbor.lan stay there; a desired state holds none
-# /etc/rancher/k3s/registries.yaml is read by k3s or RKE2 alone, whose containerd mirror-agent does not manage: edit
-# it there
 """
 RANCHER = 'mirrors:\n  quay.io:\n    endpoint: ["https://q.cn"]\n    rewrite: {"^": "x/"}\n'
 
@@ -408,6 +407,6 @@ def test_the_head_tells_what_applying_would_change(tmp_path: Path, capsys: pytes
     assert main(["--root", str(tmp_path), "import"]) == 0
     assert "\n# Applying it changes no file and restarts nothing.\nversion: 1\n" in capsys.readouterr().out
     assert trees.snapshot(tmp_path) == before
-    (tmp_path / "etc/docker/daemon.json").write_text('{"registry-mirrors": ["https://m.example/"]}')
+    (tmp_path / "etc/docker/daemon.json").write_text('{"registry-mirrors": ["https://m.example/", "ftp://x"]}')
     main(["--root", str(tmp_path), "import"])
     assert "\n# Applying it would change:\n# - docker: " in capsys.readouterr().out
