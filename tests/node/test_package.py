@@ -136,7 +136,7 @@ def test_the_whole_life_of_a_package(bare: Rig, packages: Packages, newer: Path)
         install(bare, package)
         assert unit(node) == ("enabled", "active")
         assert service.pid() != before
-        assert service.cli("status").rc == 0
+        assert service.cli("plan").rc == 0
     assert (node.identity(*TREES), runtimes(node)) == (converged, lives)
 
     node.run(["dpkg", "--remove", PACKAGE])
