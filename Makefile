@@ -4,10 +4,11 @@
 .SUFFIXES:
 
 VENV := .venv/bin
-SHELL_SCRIPTS := packaging/setup.sh packaging/sandbox/run.sh tests/run.sh .ci/run packaging/completions/mirror-agent.bash
+SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run.sh packaging/deb/p*inst packaging/deb/p*rm \
+	packaging/completions/mirror-agent.bash tests/run.sh .ci/run
 BENCH ?=
 
-.PHONY: help setup run test lint types format unit node soak golden schema bench package clean
+.PHONY: help setup run test lint types format unit node packaged soak golden schema bench package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,6 +41,9 @@ unit: setup ## only the quick tests: no node, no root, no thousands of rounds
 node: setup ## only the node tests (root, Debian or Ubuntu)
 	@tests/run.sh tests/node
 
+packaged: setup ## make the packages, judge them, and run the node tests with them installed (root, Debian)
+	@MIRROR_AGENT_NODE_INSTALL=package tests/run.sh tests/package tests/node
+
 soak: setup ## the crash walks in full: every system call, 2,000 instants (some minutes)
 	MIRROR_AGENT_SOAK=1 $(VENV)/pytest -p no:cacheprovider tests/unit/test_converge.py tests/unit/test_crash.py tests/unit/test_keeper_fuzz.py
 
@@ -52,8 +56,9 @@ schema: setup ## write the JSON Schema of the desired state anew
 bench: setup ## speed and size beside a raw floor, in one run; BENCH="--idle-seconds 10" shortens it
 	$(VENV)/python -m tests.bench $(BENCH)
 
-package: ## packages are not built yet
-	@echo "deb and rpm packages come with a later release; until then run from a checkout (README.md)" >&2; exit 1
+package: setup ## dist/*.deb and dist/*.rpm (Debian or Ubuntu, x86-64); the private Python is built once and kept
+	@packaging/setup.sh package
+	@packaging/build.sh
 
 clean: ## remove the sandbox and everything made here, but not .venv
 	rm -rf .sandbox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -95,8 +95,13 @@ def run(argv: Sequence[str], timeout_seconds: float = 5.0, stdin: bytes = b"") -
 
 
 def _in_memory(content: bytes) -> IO[bytes]:
-    """A file that is nowhere on disk: unlike a pipe it cannot fill up, and a program can open it as /dev/stdin."""
-    file = os.fdopen(os.memfd_create("stdin"), "w+b", buffering=0)
+    """A file that is nowhere on disk: unlike a pipe it cannot fill up, and a program can open it as /dev/stdin.
+
+    Nameless in the tmpfs that is on every machine; memfd_create is newer than the glibc of the packaged Python (2.17).
+    """
+    import tempfile
+
+    file = tempfile.TemporaryFile(buffering=0, dir="/dev/shm")  # noqa: SIM115 (the caller closes it)
     view = memoryview(content)
     while view:
         view = view[file.write(view) or 0 :]

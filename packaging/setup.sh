@@ -3,8 +3,9 @@
 #
 #   packaging/setup.sh python    .venv with the exact packages of requirements-dev.lock
 #   packaging/setup.sh nodes     what boots test nodes: mmdebstrap, systemd-nspawn
+#   packaging/setup.sh package   what builds the packages, and lintian and rpmlint to judge them
 #
-# Exit 3 from `nodes`: this machine cannot boot nodes; the last line says why.
+# Exit 3 from `nodes` and `package`: this machine cannot do it; the last line says why.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -165,7 +166,7 @@ setup_python() {
 
 # --- nodes -----------------------------------------------------------------------------------------------------------
 
-cannot_boot() {
+cannot() {
     printf '%s\n' "$*"
     exit 3
 }
@@ -186,11 +187,11 @@ node_packages() {
 }
 
 setup_nodes() {
-    have apt-get || cannot_boot "test nodes are built with mmdebstrap, on Debian or Ubuntu"
-    may_be_root || cannot_boot "booting nodes needs root: run it as root or with sudo"
+    have apt-get || cannot "test nodes are built with mmdebstrap, on Debian or Ubuntu"
+    may_be_root || cannot "booting nodes needs root: run it as root or with sudo"
     [ "$(distribution)" = debian ] || [ -n "${MIRROR_AGENT_NODE_MIRROR:-}" ] ||
-        cannot_boot "nodes are Debian: name a Debian mirror in MIRROR_AGENT_NODE_MIRROR"
-    may_make_namespaces || cannot_boot "this machine may not make namespaces (an unprivileged container?)"
+        cannot "nodes are Debian: name a Debian mirror in MIRROR_AGENT_NODE_MIRROR"
+    may_make_namespaces || cannot "this machine may not make namespaces (an unprivileged container?)"
     missing=$(node_packages)
     [ -n "$missing" ] || return 0
     refresh_package_lists
@@ -198,8 +199,32 @@ setup_nodes() {
     install_packages "to build and boot test nodes" $missing
 }
 
+# --- packages --------------------------------------------------------------------------------------------------------
+
+# command:package, where the two differ. Of perl, OpenSSL's configuration needs more than the part that is always there.
+BUILDERS='curl dpkg-deb:dpkg flock:util-linux gzip lintian make rpmbuild:rpm rpmlint strip:binutils xz:xz-utils'
+
+build_packages() {
+    for builder in $BUILDERS; do
+        have "${builder%:*}" || printf '%s ' "${builder#*:}"
+    done
+    perl -MIPC::Cmd -MPod::Usage -e 1 2>/dev/null || printf 'perl '
+    [ -e /etc/ssl/certs/ca-certificates.crt ] || printf 'ca-certificates '
+}
+
+setup_package() {
+    have apt-get || cannot "packages are built on Debian or Ubuntu"
+    [ "$(uname -m)" = x86_64 ] || cannot "packages are built on x86-64"
+    missing=$(build_packages)
+    [ -n "$missing" ] || return 0
+    refresh_package_lists
+    # shellcheck disable=SC2086 # a list of words
+    install_packages "to build the packages" $missing
+}
+
 case "${1:-}" in
     python) setup_python ;;
     nodes) setup_nodes ;;
-    *) die "usage: packaging/setup.sh python|nodes" ;;
+    package) setup_package ;;
+    *) die "usage: packaging/setup.sh python|nodes|package" ;;
 esac

@@ -6,13 +6,16 @@
 #
 # MIRROR_AGENT_NODE_TESTS=required: a node test that cannot run is a failure.
 # MIRROR_AGENT_NODE_TESTS=skip: no node test is run.
+# MIRROR_AGENT_NODE_INSTALL=package: the packages are made, judged and installed on the nodes (make packaged).
 set -eu
 cd "$(dirname "$0")/.."
 
 wanted=${MIRROR_AGENT_NODE_TESTS:-auto}
 node_tests=tests/node
+package_tests=
 sudo=
-KEPT=MIRROR_AGENT_NODE_TESTS,MIRROR_AGENT_NODE_MIRROR,MIRROR_AGENT_NODE_CACHE
+KEPT=MIRROR_AGENT_NODE_TESTS,MIRROR_AGENT_NODE_MIRROR,MIRROR_AGENT_NODE_CACHE,MIRROR_AGENT_NODE_INSTALL
+KEPT=$KEPT,MIRROR_AGENT_RUNTIME_CACHE,MIRROR_AGENT_SOURCES,MIRROR_AGENT_SOAK
 
 leave_out_node_tests() {
     printf 'node tests: not run: %s\n' "$1"
@@ -28,16 +31,23 @@ prepare_nodes() {
     fi
 }
 
+# The packages come first, because they take both cores.
+prepare_packages() {
+    packaging/setup.sh package && $sudo .venv/bin/python -m tests.packages || exit 1
+    package_tests=tests/package
+}
+
 if [ "$wanted" = skip ]; then
     leave_out_node_tests "MIRROR_AGENT_NODE_TESTS=skip"
 else
     prepare_nodes
+    [ "${MIRROR_AGENT_NODE_INSTALL:-checkout}" != package ] || prepare_packages
 fi
 
 if [ $# -gt 0 ]; then
-    [ "$*" != tests/node ] || [ -n "$node_tests" ] || exit 1
+    case "$*" in *tests/node*) [ -n "$node_tests" ] || exit 1 ;; esac
 else
-    for directory in tests/unit tests/cases tests/faults $node_tests; do
+    for directory in tests/unit tests/cases tests/faults $package_tests $node_tests; do
         [ ! -d "$directory" ] || set -- "$@" "$directory"
     done
 fi

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 
 from tests.node import rootfs
+from tests.node.install import from_package, runs_on
 from tests.node.machine import Node
 from tests.node.nspawn import require_host
 from tests.node.rig import Rig, build_rig, build_stock_rig, reset
 from tests.node.service import Service
 
 DEFAULT_SUITES = ("bookworm", "trixie")
-SUITES_WITH_OLD_PYTHON = {"bullseye"}
 _HERE = Path(__file__).parent
 _JOURNAL = pytest.StashKey[tuple[Node, str]]()
 
@@ -38,13 +38,18 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "only_on(suite, ...): the node test needs one of these Debian suites")
 
 
+def pytest_ignore_collect(collection_path: Path) -> bool | None:
+    """The life of the packages is tested where nodes get the agent from them."""
+    return True if collection_path.name == "test_package.py" and not from_package() else None
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """Every test that uses a node runs once per chosen suite; those with the agent need a Python that can run it."""
+    """Every test that uses a node runs once per chosen suite; those with the agent need one it runs on."""
     if "suite" not in metafunc.fixturenames:
         return
     left_out = {suite for mark in metafunc.definition.iter_markers("not_on") for suite in mark.args}
-    if metafunc.module.__name__.rpartition(".")[2] != "test_harness":
-        left_out |= SUITES_WITH_OLD_PYTHON
+    if metafunc.module.__name__.rpartition(".")[2] not in ("test_harness", "test_package"):
+        left_out |= {suite for suite in rootfs.SUITES if not runs_on(suite)}
     only = [suite for mark in metafunc.definition.iter_markers("only_on") for suite in mark.args]
     asked_for = metafunc.config.getoption("suite", default=None)
     chosen = dict.fromkeys(asked_for or only or DEFAULT_SUITES)

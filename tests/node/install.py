@@ -1,10 +1,12 @@
-"""Puts the agent of this checkout into a node, where its package would put it.
+"""Puts the agent into a node: from its package, as on every machine, or straight from this checkout, for a quick look.
 
-One function, `install`; when there is a .deb, it installs that instead and the tests stay as they are.
+MIRROR_AGENT_NODE_INSTALL=package    the .deb of this checkout, with its own Python (the only way on Debian 11)
+MIRROR_AGENT_NODE_INSTALL=checkout   its files, run by the node's Python (the default)
 """
 
 import hashlib
 import io
+import os
 import subprocess
 import sys
 import tarfile
@@ -12,54 +14,80 @@ from pathlib import Path
 
 from tests.node.machine import Node
 from tests.node.rootfs import CannotBuildError, build_once, cache_root
+from tests.packages import built
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 PRIVATE_TREE = "/usr/lib/mirror-agent"
+INSTALLED = "/usr/bin/mirror-agent"
 UNIT = "mirror-agent.service"
 PIP_TIMEOUT_SECONDS = 600
+INSTALL_TIMEOUT_SECONDS = 180
+# Suites whose own Python is too old for the agent: there, only the package works.
+SUITES_WITH_OLD_PYTHON = frozenset({"bullseye"})
 
+_PATHS = f'import sys\n\nsys.path[0:0] = ["{PRIVATE_TREE}", "{PRIVATE_TREE}/site-packages"]\n'
 # Isolated mode: neither PYTHONPATH nor the working directory nor anybody's site-packages can change what runs as root.
-_LAUNCHER = f"""\
-#!/usr/bin/python3 -I
-import sys
+_LAUNCHER = f"#!/usr/bin/python3 -I\n{_PATHS}\nfrom agent.cli import main\n\nsys.exit(main())\n"
 
-sys.path[0:0] = ["{PRIVATE_TREE}", "{PRIVATE_TREE}/site-packages"]
 
-from agent.cli import main
+def from_package() -> bool:
+    """Whether nodes get the agent from its package."""
+    chosen = os.environ.get("MIRROR_AGENT_NODE_INSTALL") or "checkout"
+    if chosen not in ("package", "checkout"):
+        raise ValueError(f"MIRROR_AGENT_NODE_INSTALL is {chosen!r}; it is package or checkout")
+    return chosen == "package"
 
-sys.exit(main())
-"""
+
+def runs_on(suite: str) -> bool:
+    """Whether the agent can be installed on a node of this suite, in the way that was chosen."""
+    return from_package() or suite not in SUITES_WITH_OLD_PYTHON
 
 
 def install(node: Node) -> None:
-    """Install the agent, its dependencies, its unit and its journal catalogue. It is neither enabled nor started.
+    """Install the agent, its dependencies, its unit and its journal catalogue. It is neither enabled nor started, and
+    there is no desired state.
 
-    Raises CannotBuildError if this checkout has no unit, no command line, or its dependencies cannot be had.
+    Raises CannotBuildError if the package cannot be built, or the dependencies cannot be had.
     """
-    for part in (f"systemd/{UNIT}", "agent/cli", "agent/runtimes/containerd", "agent/runtimes/docker"):
-        if not any((REPOSITORY / f"{part}{ending}").exists() for ending in ("", ".py")):
-            raise CannotBuildError(f"this checkout has no {part}")
+    if from_package():
+        install_deb(node, built().deb)
+        node.run(["systemctl", "disable", "--now", UNIT])
+        node.run("rm -rf /etc/mirror-agent.yaml /var/lib/mirror-agent /run/mirror-agent")
+    else:
+        _install_checkout(node)
+
+
+def install_deb(node: Node, package: Path) -> None:
+    """Install (upgrade, downgrade) a .deb as an operator does, keeping an edited conffile."""
+    node.put(f"/root/{package.name}", package.read_bytes())
+    node.run(
+        # Unsafe is only that a power cut could undo it: nodes are thrown away, and fsync takes seconds.
+        ["dpkg", "--force-confold", "--force-unsafe-io", "-i", f"/root/{package.name}"],
+        environment={"DEBIAN_FRONTEND": "noninteractive"},
+        timeout_seconds=INSTALL_TIMEOUT_SECONDS,
+    )
+
+
+def python_argv(script: str) -> list[str]:
+    """The command line that runs a script in a node with the installed agent's modules."""
+    if from_package():
+        return [f"{PRIVATE_TREE}/bin/python3.14", "-IB", "-c", script]
+    return ["python3", "-I", "-c", _PATHS + script]
+
+
+def _install_checkout(node: Node) -> None:
     node.run(["mkdir", "-p", PRIVATE_TREE])
     _unpack(node, "site-packages", site_packages(_python_version(node)))
     _unpack(node, "agent", REPOSITORY / "agent")
-    node.put("/usr/bin/mirror-agent", _LAUNCHER, 0o755)
+    node.put(INSTALLED, _LAUNCHER, 0o755)
     for unit in sorted((REPOSITORY / "systemd").glob("*.service")):
         node.put(f"/lib/systemd/system/{unit.name}", unit.read_bytes())
-    catalogues = sorted((REPOSITORY / "packaging").rglob("*.catalog"))
-    for catalogue in catalogues:
+    for catalogue in sorted((REPOSITORY / "packaging").glob("*.catalog")):
         node.put(f"/usr/lib/systemd/catalog/{catalogue.name}", catalogue.read_bytes())
-    if catalogues:
-        node.run("journalctl --update-catalog")
+    node.run("journalctl --update-catalog")
     # The unit cannot write below /usr: without this every start would compile everything again.
     node.run(["python3", "-I", "-m", "compileall", "-q", PRIVATE_TREE])
     node.run("systemctl daemon-reload")
-
-
-def update(node: Node) -> None:
-    """Put this checkout's agent in place of the installed one, as an upgrade does (not restarted)."""
-    node.run(["rm", "-rf", f"{PRIVATE_TREE}/agent"])
-    _unpack(node, "agent", REPOSITORY / "agent")
-    node.run(["python3", "-I", "-m", "compileall", "-q", f"{PRIVATE_TREE}/agent"])
 
 
 def site_packages(python_version: str) -> Path:

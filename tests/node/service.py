@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 from agent.events import Kind
-from tests.node.install import UNIT, install
+from tests.node.install import INSTALLED, UNIT, install
 from tests.node.machine import Node, Result
 from tests.node.pulls import docker_mirrors
 from tests.node.rig import CERTS_D, DESIRED_STATE, Rig
@@ -15,7 +15,6 @@ from tests.node.waiting import wait_until
 CONVERGE_DEADLINE_SECONDS = 10.0
 # A fault that goes away without an event is noticed by the next resync: 60 s and its jitter.
 RESYNC_DEADLINE_SECONDS = 80.0
-_INSTALLED = "/usr/lib/mirror-agent/agent/__init__.py"
 _BARRIER = "barrier.example"
 UNIT_STARTING = "7d4958e842da4a758f6c1cdc7b36dcc5"
 
@@ -47,7 +46,7 @@ class Service:
     @classmethod
     def install(cls, rig: Rig) -> Self:
         """Install once per node; later calls find it there."""
-        if not rig.node.exists(_INSTALLED):
+        if not rig.node.exists(INSTALLED):
             install(rig.node)
         return cls(rig.node)
 

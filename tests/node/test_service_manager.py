@@ -7,14 +7,13 @@ from typing import Any
 
 import pytest
 
-from tests.node.install import PRIVATE_TREE
+from tests.node.install import python_argv
 from tests.node.machine import Node
 from tests.node.service import Service
 
 _UNIT = "shaky.service"
-_PRELUDE = f"""
+_PRELUDE = """
 import json, os, subprocess, sys, threading, time
-sys.path[0:0] = ["{PRIVATE_TREE}", "{PRIVATE_TREE}/site-packages"]
 from agent import docker_api, journal, systemd
 from agent.errors import HostError
 from agent.events import Event, Kind
@@ -35,7 +34,7 @@ def tried(act):
 
 def in_node(node: Node, script: str) -> Any:
     """Run a script in the node with the installed agent's modules; what it prints is JSON."""
-    return json.loads(node.run(["python3", "-I", "-c", _PRELUDE + script]).raw_out)
+    return json.loads(node.run(python_argv(_PRELUDE + script)).raw_out)
 
 
 @pytest.fixture

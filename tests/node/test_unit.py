@@ -117,9 +117,11 @@ def test_the_unit_is_hardened(rig: Rig) -> None:
 
 @pytest.mark.usefixtures("service")
 def test_the_unit_file_is_clean(rig: Rig) -> None:
-    """`systemd-analyze verify` has nothing to say about the unit."""
+    """`systemd-analyze verify` has nothing to say about the unit; only 247 does not know PrivateIPC= yet."""
     done = rig.node.run(["systemd-analyze", "verify", "--man=no", f"/lib/systemd/system/{UNIT}"], check=False)
-    about_us = [line for line in done.err.splitlines() if "mirror-agent" in line]
+    about_us = [line for line in done.err.splitlines() if UNIT in line]
+    if rig.node.suite == "bullseye":
+        about_us = [line for line in about_us if "'PrivateIPC' in section 'Service', ignoring" not in line]
     assert (done.rc, about_us) == (0, [])
 
 
