@@ -6,12 +6,12 @@ The data are in agent/data/catalogue.toml; every row has dates and a source. A s
 
 from __future__ import annotations
 
+import pkgutil
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from functools import cache
-from importlib.resources import files
 from typing import Any
 
 from agent.model import DOCKER_HUB
@@ -128,7 +128,9 @@ def as_of() -> str:
 
 @cache
 def _data() -> Mapping[str, Any]:
-    return tomllib.loads(files("agent").joinpath("data/catalogue.toml").read_text("utf-8"))
+    # importlib.resources would do the same with 1.5 MB of zipfile, tempfile and shutil.
+    data = pkgutil.get_data("agent", "data/catalogue.toml") or b""
+    return tomllib.loads(data.decode())
 
 
 @cache

@@ -58,9 +58,8 @@ def converge(desired: DesiredState, host: Host, emit: Emit, *, acts: bool) -> Cy
     as pending. Never raises for what the machine does: the result says what failed."""
     started = time.monotonic()
     cycles = [_Cycle(runtime, desired, host, emit) for runtime in discover()]
-    for cycle in cycles:
-        cycle.run(acts=False)
-    if acts:
+    _take_turns(cycles)
+    if acts and any(cycle.wants_acts for cycle in cycles):
         for cycle in cycles:
             cycle.run(acts=True)
     return CycleResult(
@@ -81,6 +80,13 @@ def revert(desired: DesiredState, host: Host, emit: Emit) -> CycleResult:
     return converge(unmanaged, host, emit, acts=True)
 
 
+def _take_turns(cycles: list[_Cycle]) -> None:
+    """Round by round: what one runtime wrote is looked at again only when the files of all are where they belong."""
+    going = cycles
+    for _ in range(MAX_ROUNDS):
+        going = [cycle for cycle in going if cycle.turn(acts=False)]
+
+
 @dataclass
 class _Cycle:
     """One runtime in one cycle, and what has happened to it so far."""
@@ -98,18 +104,28 @@ class _Cycle:
     acts_allowed: bool = False
     last_plan: Plan | None = None
 
+    @property
+    def wants_acts(self) -> bool:
+        """Whether the last look left something to reload or restart."""
+        return self.last_plan is not None and bool(self.last_plan.acts)
+
     def run(self, *, acts: bool) -> None:
         """Go round until there is nothing left to do, something fails, or the rounds are used up."""
+        for _ in range(MAX_ROUNDS):
+            if not self.turn(acts=acts):
+                return
+
+    def turn(self, *, acts: bool) -> bool:
+        """One round. Returns whether another one can help."""
         self.acts_allowed = acts
         try:
-            for _ in range(MAX_ROUNDS):
-                if self.stopped or not self._round(acts=acts):
-                    return
+            return not self.stopped and self._round(acts=acts)
         except HostError as error:
             self._fail(error, "")
         except Exception as error:  # noqa: BLE001 -- a bug in one runtime must not keep the other one from converging
             self.bug = describe_bug(error)
             self._say(Event(Kind.BUG, f"a bug in mirror-agent, please report it: {self.bug}", Level.ERROR))
+        return False
 
     def _round(self, *, acts: bool) -> bool:
         plan = self._plan()

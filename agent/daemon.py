@@ -7,6 +7,7 @@ One thread decides everything; the watcher and the signal handlers only drop tok
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import signal
@@ -108,6 +109,7 @@ class Daemon:
         if self.exit_code is None:
             self._look(acts=True)
             self.keeper.publish()
+        _keep_for_life()
 
     def _stop(self) -> None:
         systemd.stopping()
@@ -239,6 +241,12 @@ class Daemon:
             self.schedule.polling = polling
             self.schedule.resynced(time.monotonic(), _jitter())
             self.emit(Event(Kind.WATCH, f"changes are noticed by {self.watcher.mode}", Level.NOTICE))
+
+
+def _keep_for_life() -> None:
+    """What is loaded by now stays: no later collection, which would hold up an edit, looks at it again."""
+    gc.collect()
+    gc.freeze()
 
 
 def _jitter() -> float:

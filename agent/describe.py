@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any, assert_never
 
@@ -155,6 +154,8 @@ def _split(text: str) -> list[str]:
 
 
 def _hunks(before: Sequence[Pair], after: Sequence[Pair]) -> Iterator[str]:
+    import difflib  # not at the top: only `plan` shows differences
+
     matcher = difflib.SequenceMatcher(None, [real for real, _ in before], [real for real, _ in after], autojunk=False)
     for group in matcher.get_grouped_opcodes(CONTEXT_LINES):
         first, last = group[0], group[-1]

@@ -37,6 +37,7 @@ class Keeper:
     result: CycleResult | None = None
     status: Status = field(default_factory=Status)
     _seen: Source | None = None
+    _unlinted: bytes = b""
     _good: bytes = b""
     _kept: bytes | None = None
     _tally: Tally = field(default_factory=Tally)
@@ -67,6 +68,8 @@ class Keeper:
             return None
         self.result = converge.converge(self.state, self.host, self.emit, acts=acts)
         self._account(self.state, self.result)
+        if acts:
+            self._warn(self.state)
         return self.result
 
     # --- the desired state ---------------------------------------------------------------------------------------
@@ -93,7 +96,12 @@ class Keeper:
         self.status = replace(self.status, loaded_at=self.host.now().unix_seconds)
         sentence = f"desired state {state.short_generation} loaded from {self.config}: {count_registries(state)}"
         self.emit(Event(Kind.LOADED, sentence, generation=state.short_generation))
-        for warning in desired.lint(data, self.config):
+        self._unlinted = data
+
+    def _warn(self, state: DesiredState) -> None:
+        """What `check` warns of, once for each desired state, when no file waits any more."""
+        data, self._unlinted = self._unlinted, b""
+        for warning in desired.lint(data, self.config) if data else ():
             place = f"{self.config}:{warning.line}:{warning.column}: {warning.key_path}"
             self.emit(Event(Kind.WARNING, f"{place}: {warning.message}", Level.WARNING, state.short_generation))
 

@@ -77,6 +77,7 @@ class RealHost:
         self._units_on = places.has_units
         self._facts: dict[str, _Fact] = {}
         self._readings: dict[str, tuple[Signature, FileState]] = {}
+        self._listings: dict[str, tuple[Signature, tuple[str, ...] | None]] = {}
         self._listed: set[str] = set()
         self._directories: frozenset[str] | None = None
         self._units: dict[str, tuple[str, UnitState]] = {}
@@ -115,9 +116,14 @@ class RealHost:
         return state
 
     def list_directory(self, path: str) -> tuple[str, ...] | None:
-        self._note(path)
+        signature = self._note(path)
         self._listed.add(path)
-        return self._files.list_directory(path)
+        known = self._listings.get(path)
+        if signature is not None and known is not None and known[0] == signature and self._facts[path].trusted:
+            return known[1]
+        names = self._files.list_directory(path)
+        self._listings[path] = (signature, names)
+        return names
 
     def exists(self, path: str) -> bool:
         return self._note(path) is not None

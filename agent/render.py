@@ -9,12 +9,14 @@ an error up to 1.7.31), and capabilities always spelt out for a mirror (left out
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
+from itertools import chain
 from typing import Any, Generic, TypeVar
 
 import tomlkit
-from tomlkit.items import Array, Table
+from tomlkit.items import Array
 
 from agent.model import ClientPair, Header
 
@@ -61,36 +63,55 @@ def is_debris(content: bytes) -> bool:
 
 
 def hosts_toml(meaning: HostsToml, source: str) -> bytes:
-    """The text of a hosts.toml. Raises ValueError if two hosts have the same URL (containerd rejects such a file)."""
+    """The text of a hosts.toml. Raises ValueError if two hosts have the same URL (containerd rejects such a file).
+
+    It is rendered in blocks, a comment or table each, which tomlkit would put together as they are here: what many
+    endpoints share is rendered once for all of them.
+    """
     urls = [host.url for host in meaning.hosts]
     if len(set(urls)) != len(urls):
         raise ValueError("two hosts with the same URL")
-    document = tomlkit.document()
-    document.add(tomlkit.comment(header_line(source).removeprefix("# ")))
-    document.add(tomlkit.nl())
-    if meaning.server.url:
-        document.add("server", tomlkit.string(meaning.server.url))
-    _fill(document, meaning.server)
-    document.add("host", _host_table(meaning.hosts))
-    return tomlkit.dumps(document).encode()
+    hosts = chain.from_iterable(_tables(("host", host.url), host) for host in meaning.hosts)
+    return "\n".join([_first_line(source), *_root(meaning.server), *(hosts if urls else ["[host]\n"])]).encode()
 
 
-def _host_table(hosts: tuple[Endpoint, ...]) -> Table:
-    table = tomlkit.table(is_super_table=bool(hosts))
-    for host in hosts:
-        table.add(host.url, _fill(tomlkit.table(), host))
-    return table
+@lru_cache(maxsize=8)
+def _first_line(source: str) -> str:
+    return tomlkit.comment(header_line(source).removeprefix("# ")).as_string()
 
 
-TableT = TypeVar("TableT", Table, tomlkit.TOMLDocument)
+def _root(server: Endpoint) -> Iterator[str]:
+    """What is said about the registry's own endpoint, and its headers."""
+    url = f"server = {tomlkit.string(server.url).as_string()}\n" if server.url else ""
+    if text := url + _options(_without_names(server)):
+        yield text
+    if server.headers:
+        yield _header_table((), server.headers)
 
 
-def _fill(table: TableT, endpoint: Endpoint) -> TableT:
-    for key, value in _keys(endpoint):
-        table.add(key, value)
+def _tables(path: tuple[str, ...], endpoint: Endpoint) -> Iterator[str]:
+    """The table of an endpoint, and that of its headers."""
+    yield f"[{_dotted(path)}]\n{_options(_without_names(endpoint))}"
     if endpoint.headers:
-        table.add("header", _header_table(endpoint.headers))
-    return table
+        yield _header_table(path, endpoint.headers)
+
+
+def _dotted(path: tuple[str, ...]) -> str:
+    return tomlkit.key(path).as_string()
+
+
+def _without_names(endpoint: Endpoint) -> Endpoint:
+    """Many mirrors differ in nothing but their URL. Headers may be secrets, which are not to be remembered."""
+    return replace(endpoint, url="", headers=())
+
+
+@lru_cache(maxsize=256)
+def _options(endpoint: Endpoint) -> str:
+    """The lines that say how an endpoint is asked."""
+    lines = tomlkit.document()
+    for key, value in _keys(endpoint):
+        lines.add(key, value)
+    return tomlkit.dumps(lines)
 
 
 def _keys(endpoint: Endpoint) -> Iterable[tuple[str, Any]]:
@@ -114,14 +135,14 @@ def _pair(pair: ClientPair) -> tuple[str, str]:
     return pair.cert, pair.key or pair.cert
 
 
-def _header_table(headers: tuple[Header, ...]) -> Table:
+def _header_table(path: tuple[str, ...], headers: tuple[Header, ...]) -> str:
     values: dict[str, list[str]] = {}
     for header in headers:
         values.setdefault(header.name, []).extend(header.values)
-    table = tomlkit.table()
+    lines = tomlkit.document()
     for name, texts in values.items():
-        table.add(name, _array(texts))
-    return table
+        lines.add(name, _array(texts))
+    return f"[{_dotted((*path, 'header'))}]\n{tomlkit.dumps(lines)}"
 
 
 def _array(items: Iterable[str | Array]) -> Array:

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Sequence
 
 from agent import settings
-from agent.cli import arguments
+from agent.cli import arguments, lean
 from agent.cli.session import BUG, FAILED, USAGE, InvalidFileError, Session
 from agent.cli.terminal import open_terminal, plain
 from agent.errors import MirrorAgentError
@@ -22,6 +22,8 @@ PIPE_CLOSED = 141
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command. Returns the exit code; nothing but a wrong command line, `--help` and `--version` exits here."""
+    if argv is None:
+        lean.begin()
     options = arguments.parse(sys.argv[1:] if argv is None else argv)
     try:
         code = _run(options)

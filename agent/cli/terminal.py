@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import sys
 import unicodedata
 from collections.abc import Callable, Sequence
@@ -59,8 +58,14 @@ def open_terminal(color: Color) -> Terminal:
         err=sys.stderr,
         colors=_wants_colors(sys.stdout, color),
         err_colors=_wants_colors(sys.stderr, color),
-        width=shutil.get_terminal_size().columns if sys.stdout.isatty() else None,
+        width=_width() if sys.stdout.isatty() else None,
     )
+
+
+def _width() -> int:
+    import shutil  # not at the top: it brings compressors that no service needs
+
+    return shutil.get_terminal_size().columns
 
 
 def _wants_colors(stream: TextIO, color: Color) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from agent.desired.findings import Findings
 from agent.desired.lint_mirrors import lint_registries
+from agent.desired.lint_places import lint_places
 from agent.desired.lint_runtimes import lint_runtimes
 from agent.desired.loading import read_document
 from agent.errors import Problem
@@ -15,4 +16,5 @@ def lint(data: bytes, source: str = "/etc/mirror-agent.yaml") -> tuple[Problem, 
     findings = Findings()
     lint_registries(document, findings)
     lint_runtimes(document, findings)
+    lint_places(document, findings)
     return findings.sorted()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping as MappingType
 from typing import Any
 
@@ -80,6 +79,8 @@ def report(root: Node, errors: list[Any], findings: Findings) -> None:
 
 def near(word: str, known: list[str]) -> str:
     """`did you mean "x"?` for the nearest known word, "" if none is near. Cost is bounded by the word's length."""
+    import difflib  # not at the top: only a mistake needs it
+
     spellings = {_plain(each): each for each in known}
     matches = difflib.get_close_matches(_plain(word[:60]), spellings, n=1, cutoff=0.6)
     return f'did you mean "{spellings[matches[0]]}"?' if matches else ""

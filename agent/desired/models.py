@@ -86,7 +86,7 @@ _STRINGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "s
 class Section(BaseModel):
     """A mapping of the desired state: no other keys, no conversions, and no input in errors (it may be secret)."""
 
-    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", strict=True, hide_input_in_errors=True, defer_build=True)
 
 
 def _path_rule(mirror: MirrorModel) -> Iterator[Clash]:

@@ -7,7 +7,6 @@ where the text is no valid YAML: there, everything after such a key is hidden.
 
 from __future__ import annotations
 
-import difflib
 import itertools
 import re
 from collections.abc import Iterator
@@ -137,6 +136,8 @@ def speaks_of_secrets(key: str) -> bool:
         return False
     if word.startswith("head") or _SPEAKING.search(word):
         return True
+    import difflib  # not at the top: only a mistake needs it
+
     return len(word) <= 16 and difflib.SequenceMatcher(None, word, "header").ratio() >= 0.7
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from functools import cache
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
-from agent.found import Found, FoundRegistry
 from agent.host import HostReader
-from agent.image import Image
 from agent.model import DesiredState, RuntimeReport
 from agent.plan import Plan
-from agent.route import Route
+
+if TYPE_CHECKING:
+    from agent.found import Found, FoundRegistry
+    from agent.image import Image
+    from agent.route import Route
 
 ObservedT = TypeVar("ObservedT")
 

@@ -10,15 +10,13 @@ and the one restart it takes). report adds _containerd_config (does the running 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from agent.found import Found, FoundRegistry
 from agent.host import HostReader
-from agent.image import Image
 from agent.model import DesiredState, Manage, Registry, RuntimeReport
 from agent.plan import FileAction, MakeDirectory, Plan, RemoveDirectory, RemoveFile, WriteFile
 from agent.render import Memo
-from agent.route import Route
-from agent.runtimes import Runtime, _containerd_adopt, _containerd_route
+from agent.runtimes import Runtime
 from agent.runtimes._certs_dir import trust_of
 from agent.runtimes._config_file import ConfigFile, look_at_config
 from agent.runtimes._config_plan import ConfigPlan, plan_config
@@ -27,6 +25,11 @@ from agent.runtimes._containerd_report import report
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, registries_with_files, text
 from agent.runtimes._hosts_tree import Reader, Task, Tree, look_at_tree, plan_tree
+
+if TYPE_CHECKING:
+    from agent.found import Found, FoundRegistry
+    from agent.image import Image
+    from agent.route import Route
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +71,13 @@ class Containerd:
         return report(desired, observed.daemon, paths, notes)
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
+        from agent.runtimes import _containerd_route
+
         return _containerd_route.route(host, desired, image)
 
     def find(self, host: HostReader, desired: DesiredState, known: tuple[FoundRegistry, ...]) -> Found:  # noqa: ARG002
+        from agent.runtimes import _containerd_adopt
+
         return _containerd_adopt.find(host, desired)
 
 

@@ -11,10 +11,9 @@ beside them _docker_certs (hosts.toml). What becomes of a restart that fails bel
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from agent.found import Found, FoundRegistry
 from agent.host import HostReader
-from agent.image import Image
 from agent.ledger import Ledger
 from agent.model import DesiredState, Manage, RuntimeReport, UnitState
 from agent.plan import (
@@ -28,8 +27,7 @@ from agent.plan import (
     WriteFile,
 )
 from agent.render import Memo
-from agent.route import Route
-from agent.runtimes import Runtime, _daemon_json, _docker_adopt, _docker_route
+from agent.runtimes import Runtime, _daemon_json
 from agent.runtimes._docker_acts import UNIT, Acts, Situation, decide, wait_for_reload
 from agent.runtimes._docker_certs import look_at_certs, plan_certs
 from agent.runtimes._docker_checks import LATEST, OLDEST, Engine, faults_of
@@ -58,6 +56,11 @@ from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
 from agent.runtimes._json_text import NotEditableError
+
+if TYPE_CHECKING:
+    from agent.found import Found, FoundRegistry
+    from agent.image import Image
+    from agent.route import Route
 
 NAME = "docker"
 
@@ -100,11 +103,15 @@ class Docker:
         return report(desired, picture, self.plan(desired, observed))
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
+        from agent.runtimes import _docker_route
+
         unit = host.unit(UNIT)
         installed = _is_installed(host, unit, desired.docker.daemon_json)
         return _docker_route.route(host, desired, image, unit=unit, installed=installed)
 
     def find(self, host: HostReader, desired: DesiredState, known: tuple[FoundRegistry, ...]) -> Found:
+        from agent.runtimes import _docker_adopt
+
         unit = host.unit(UNIT)
         if not _is_installed(host, unit, desired.docker.daemon_json):
             return Found(NAME, installed=False)

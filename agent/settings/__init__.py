@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
@@ -59,6 +58,8 @@ def _from_variables() -> dict[str, Any]:
 
 
 def _what_would_be_right(name: str) -> str:
+    import difflib  # not at the top: only a mistake needs it
+
     near = difflib.get_close_matches(name.removeprefix(PREFIX).lower(), _NAMES, 1)
     return f"did you mean {variable(near[0])}?" if near else f"known are {', '.join(map(variable, _NAMES))}"
 

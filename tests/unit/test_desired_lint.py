@@ -1,9 +1,12 @@
 """Warnings about valid states: what will not work, works only for some, has no effect, or is a risk (A20)."""
 
+from pathlib import Path
+
 import pytest
 
 from agent.desired import lint
 from agent.desired.lint_mirrors import is_private
+from agent.desired.lint_places import WRITABLE
 from agent.errors import DesiredStateError
 from tests.states import warned
 
@@ -279,3 +282,38 @@ def test_a_preset_that_adds_nothing() -> None:
 def test_private_networks(authority: str, private: bool) -> None:
     """By address or by name."""
     assert is_private(authority) is private
+
+
+def test_what_the_unit_may_not_write() -> None:
+    """A path outside of the unit's ReadWritePaths= needs a drop-in, and the warning says which line; the defaults and
+    what lies below them need none."""
+    advice = "may write only in /etc/containerd and /etc/docker: add ReadWritePaths={} by `systemctl edit mirror-agent`"
+    moved = (
+        "containerd: {config: /srv/c.toml, certs_dir: /etc/containerd/other.d}\ndocker: {daemon_json: /opt/d/d.json}\n"
+    )
+    assert about(moved) == [
+        f"containerd.config: mirror-agent.service {advice.format('/srv')}",
+        f"docker.daemon_json: mirror-agent.service {advice.format('/opt/d')}",
+    ]
+
+
+def test_what_the_unit_cannot_see() -> None:
+    """A certificate, key or header file in a home or a temporary directory is invisible to the unit, wherever named."""
+    fields = (
+        "{url: https://mine.example, ca: /home/a/ca.pem, client: [{cert: /root/c.pem, key: /etc/ssl/k.pem}], "
+        "header_file: {X-A: /tmp/a, X-B: /etc/b}}"
+    )
+    said = "mirror-agent.service cannot see what is in {}: keep the file below /etc"
+    place = "registries.harbor.lan.mirrors[0]"
+    assert of_mirror("harbor.lan", fields) == [
+        f"{place}.ca: {said.format('/home')}",
+        f"{place}.client[0].cert: {said.format('/root')}",
+        f"{place}.header_file.X-A: {said.format('/tmp')}",
+    ]
+
+
+def test_the_unit_says_what_the_warnings_say() -> None:
+    """ReadWritePaths=, ProtectHome= and PrivateTmp= of the shipped unit are what the warnings are made from."""
+    unit = (Path(__file__).parents[2] / "systemd/mirror-agent.service").read_text().splitlines()
+    assert f"ReadWritePaths={' '.join(f'-{place}' for place in WRITABLE)}" in unit
+    assert {"ProtectHome=yes", "PrivateTmp=yes"} <= set(unit)

@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from agent.desired import json_schema, load
+from agent.desired import load
+from agent.desired.json_schema import json_schema
 from agent.desired.models import (
     ClientModel,
     ContainerdModel,

@@ -1,0 +1,37 @@
+"""What this process leaves out, and how it starts: memory and time that every node would pay for nothing.
+
+Only for a process of our own, from `main`: whoever imports the package as a library keeps his interpreter as it is.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib.util
+import sys
+from types import ModuleType
+
+_GARBAGE_THRESHOLD = 10_000
+"""Objects between two collections, instead of Python's 700: modules that are loaded, and cycles that run, make next to
+no garbage that only a collection finds."""
+
+
+def begin() -> None:
+    """To be called before the first command is imported."""
+    gc.set_threshold(_GARBAGE_THRESHOLD)
+    _leave_out_openssl()
+    _leave_out_plugins()
+
+
+def _leave_out_openssl() -> None:
+    """pydantic imports `secrets`, and that all of libcrypto: 3.4 MB for a function that is never called. hashlib then
+    takes the interpreter's own SHA-256, except on Fedora and RHEL, whose Python has none."""
+    if any(importlib.util.find_spec(name) for name in ("_sha2", "_sha256")):
+        sys.modules.setdefault("_hashlib", None)  # type: ignore[arg-type]  # the import system's "there is none"
+
+
+def _leave_out_plugins() -> None:
+    """pydantic looks through every installed package for plugins to load: 1.4 MB, 10 ms, and no code that a process of
+    root should run unasked. Where a later pydantic looks elsewhere, this is without effect."""
+    loader = ModuleType("pydantic.plugin._loader")
+    vars(loader)["get_plugins"] = lambda: ()
+    sys.modules.setdefault(loader.__name__, loader)
