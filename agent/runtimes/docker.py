@@ -110,11 +110,12 @@ class Docker:
         return _docker_route.route(host, desired, image, unit=unit, installed=installed)
 
     def find(self, host: HostReader, desired: DesiredState, known: tuple[FoundRegistry, ...]) -> Found:
+        from agent import found
         from agent.runtimes import _docker_adopt
 
         unit = host.unit(UNIT)
         if not _is_installed(host, unit, desired.docker.daemon_json):
-            return Found(NAME, installed=False)
+            return found.Found(NAME, installed=False)
         return _docker_adopt.find(host, desired, unit, known)
 
 
