@@ -15,18 +15,13 @@ _NOT_EDITABLE: dict[str, str | bytes] = {
     "truncated": '{"debug": true, "log-dri',
     "comments": '{\n  // by hand\n  "debug": true\n}\n',
     "trailing comma": '{"debug": true,}\n',
-    "single quotes": "{'debug': true}\n",
     "curly quotes": '{"debug": true, “log-driver”: "local"}\n',
     "two objects": '{"debug": true}\n{"debug": false}\n',
-    "text behind": '{"debug": true}\nthe end\n',
     "NUL": b'{"debug": true}\x00',
-    "a list": '["debug"]\n',
-    "a word": '"debug"\n',
     "NaN": '{"mtu": NaN}\n',
     "no UTF-8": b'{"labels": ["a=\xff"]}\n',
     "UTF-16": '{"debug": true}'.encode("utf-16"),
     "duplicate keys": '{"debug": true, "debug": false}\n',
-    "YAML": "debug: true\n",
     "HTML": "<!doctype html><title>404</title>\n",
     "nested too deep": "[" * 5000 + "]" * 5000,
     "huge": '{"labels": [' + ", ".join(f'"a{number}=b"' for number in range(400_000)) + "]}",
@@ -45,8 +40,8 @@ _EDITABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "unknown keys": ('{"nobody-knows": {"this": [1, 2]}}\n', ('"nobody-knows": {"this": [1, 2]}',)),
     "wrong case": ('{"Registry-Mirrors": ["https://x.example"]}\n', ('"Registry-Mirrors"',)),
 }  # fmt: skip
-_BAD_MIRRORS = ("ftp://x", "x", "", "https://u:p@x", "https://x?q", "https://x#f", " https://x", "https://x:abc", 5)
-_BAD_INSECURE = ("h/path", "", " h", "ftp://x", "h:99999", "-h", "h_1", "*.x", "10.0.0.0/99", 5)
+_BAD_MIRRORS = ("ftp://x", "", "https://u:p@x", "https://x?q", 5)
+_BAD_INSECURE = ("h/path", "", "ftp://x", "h:99999", "10.0.0.0/99", 5)
 
 
 def cases() -> Iterator[Case]:
@@ -76,7 +71,7 @@ def _bad_lists() -> Iterator[Case]:
     for value in _BAD_MIRRORS:
         files = {DAEMON_JSON: as_json({"registry-mirrors": [value], "dns": ["9.9.9.9"]})}
         yield Case(f"mirrors of others, replaced: {value}", r"daemon\.json", files=files, keeps=('"9.9.9.9"',))
-    for value in _BAD_MIRRORS[:4]:
+    for value in _BAD_MIRRORS[:2]:
         files = {DAEMON_JSON: as_json({"registry-mirrors": [value]})}
         case = Case(f"mirrors of others, kept: {value}", r"registry-mirrors|converged", _SETTING_ONLY, files)
         yield replace(case, starts_again=False, keeps=(as_json([value])[4:-3].strip(),))

@@ -30,7 +30,6 @@ def cases() -> Iterator[Case]:
     yield from _by_drop_in("flag: mirror as two words", r"options\.conf|registry-mirror", _DEBUG, *_OTHER.split("="))
     yield from _by_drop_in("flag: insecure", r"insecure-registry", _INSECURE, "--insecure-registry=other.lan")
     yield from _by_drop_in("flag: log-driver", r"log-driver", _LOCAL, "--log-driver=json-file")
-    yield from _by_drop_in("flag: short for debug", r"debug", _DEBUG, "-D")
     yield from _by_drop_in(
         "flag: another daemon.json", r"--config-file", _DEBUG, "--config-file=/etc/docker/other.json"
     )
