@@ -7,7 +7,7 @@ VENV := .venv/bin
 SHELL_SCRIPTS := packaging/setup.sh packaging/sandbox/run.sh tests/run.sh .ci/run
 BENCH ?=
 
-.PHONY: help setup run test lint types format unit node soak golden schema bench package clean
+.PHONY: help setup run test lint types format unit node soak hostile golden schema bench package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ node: setup ## only the node tests (root, Debian or Ubuntu)
 
 soak: setup ## the crash walks in full: every system call, 2,000 instants (some minutes)
 	MIRROR_AGENT_SOAK=1 $(VENV)/pytest -p no:cacheprovider tests/unit/test_converge.py tests/unit/test_crash.py tests/unit/test_keeper_fuzz.py
+
+hostile: setup ## every hostile configuration on a node of each suite that runs the agent (root; most of an hour)
+	MIRROR_AGENT_SOAK=1 tests/run.sh tests/node/test_hostile.py tests/node/test_import.py --suite bookworm --suite trixie --suite forky
 
 golden: setup ## write the golden trees of tests/cases anew; review them with git diff
 	$(VENV)/pytest -q tests/cases --update-golden

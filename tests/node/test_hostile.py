@@ -16,7 +16,20 @@ from tests.node.service import Service
 
 _PARTS = (wishes, docker_json, docker_unit, containerd_toml, hosts_trees, nodes)
 ALL = {case.name: case for case in chain.from_iterable(part.cases() for part in _PARTS)}
-EACH_TIME = ("mirror: user",)
+EACH_TIME = (
+    "mirror: user",
+    "setting: log-driver",
+    "daemon.json: duplicate keys",
+    "daemon.json: unknown keys",
+    "daemon.json is a FIFO",
+    "insecure of others: h/path",
+    "flag: mirror, waiting",
+    "start limit used up",
+    "config.toml: all legacy",
+    "config.toml, waiting: config_path and mirrors",
+    "hosts.toml is a FIFO",
+    "/etc/docker is full",
+)
 CHOSEN = tuple(ALL) if os.environ.get("MIRROR_AGENT_SOAK") == "1" else EACH_TIME
 
 
