@@ -377,3 +377,18 @@ def test_not_managed_and_not_installed() -> None:
         (True, None, "not managed (containerd.manage is false)", ()),
         (False, None, "not installed", ()),
     ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"version = 2\n# \xff\n", b"\xef\xbb\xbfversion = 2\n", b"a = " + b"[" * 3000 + b"]" * 3000]
+)
+def test_a_file_that_containerd_reads_and_we_do_not(content: bytes) -> None:
+    """containerd 1.x takes bytes that are no TOML: status says what to mend, and the file is never edited."""
+    host = machine("")
+    host.put(CONFIG, content)
+    host.commands[(PROGRAM, "--config", CONFIG, "config", "dump")] = CommandResult(0, "version = 2\n", "")
+    observed = RUNTIME.observe(host, DESIRED)
+    made = RUNTIME.plan(DESIRED, observed)
+    assert [conflict.path for conflict in made.conflicts] == [CONFIG]
+    assert CONFIG not in {action.path for action in made.file_actions}
+    assert verdict(host).is_live is False

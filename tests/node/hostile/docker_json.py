@@ -70,7 +70,9 @@ def _bad_lists() -> Iterator[Case]:
     """What of the two lists is others' is a bomb for the next start; with ours in its place it is none any more."""
     for value in _BAD_MIRRORS:
         files = {DAEMON_JSON: as_json({"registry-mirrors": [value], "dns": ["9.9.9.9"]})}
-        yield Case(f"mirrors of others, replaced: {value}", r"daemon\.json", files=files, keeps=('"9.9.9.9"',))
+        # What Docker would not start with does not come back; where that has to be asked, 20.10 cannot be.
+        case = Case(f"mirrors of others, replaced: {value}", r"daemon\.json", files=files, keeps=('"9.9.9.9"',))
+        yield replace(case, reverts=value != 5)
     for value in _BAD_MIRRORS[:2]:
         files = {DAEMON_JSON: as_json({"registry-mirrors": [value]})}
         case = Case(f"mirrors of others, kept: {value}", r"registry-mirrors|converged", _SETTING_ONLY, files)
@@ -90,7 +92,8 @@ def _wrong_types() -> Iterator[Case]:
         ("features", True),
     ):
         files = {DAEMON_JSON: as_json({key: value})}
-        yield Case(f"wrong type: {key} {value}", r"daemon\.json", _INSECURE, files, starts_again=False)
+        case = Case(f"wrong type: {key} {value}", r"daemon\.json", _INSECURE, files, starts_again=False)
+        yield replace(case, reverts=key != "registry-mirrors")
     files = {DAEMON_JSON: as_json({"hosts": ["tcp://127.0.0.1:2375"]})}
     yield Case("hosts of others beside -H", r"hosts|daemon\.json", files=files, starts_again=False)
     files = {DAEMON_JSON: as_json({"log-driver": "bogus"})}
