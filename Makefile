@@ -4,7 +4,7 @@
 .SUFFIXES:
 
 VENV := .venv/bin
-SHELL_SCRIPTS := packaging/setup.sh packaging/sandbox/run.sh tests/run.sh .ci/run
+SHELL_SCRIPTS := packaging/setup.sh packaging/sandbox/run.sh tests/run.sh .ci/run packaging/completions/mirror-agent.bash
 BENCH ?=
 
 .PHONY: help setup run test lint types format unit node soak hostile golden schema bench package clean

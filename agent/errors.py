@@ -7,6 +7,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+WHOLE_FILE = "(file)"
+"""The key path of a problem that is not in the text: the file is missing, or somebody else could have written it."""
+
 
 class MirrorAgentError(Exception):
     """An expected failure: the command line prints its message and exits 1, never a traceback."""
@@ -25,6 +28,13 @@ class Problem:
     key_path: str
     message: str
     width: int = 1
+
+    def line_of(self, source: str) -> str:
+        """`/etc/x.yaml:4:5: registries.docker.io.mirror: unknown key`; without a place if it is the whole file."""
+        if self.key_path == WHOLE_FILE:
+            return self.message if self.message.startswith(f"{source}: ") else f"{source}: {self.message}"
+        what = f"{self.key_path}: {self.message}" if self.key_path else self.message
+        return f"{source}:{self.line}:{self.column}: {what}"
 
 
 class DesiredStateError(MirrorAgentError):

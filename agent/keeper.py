@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
 from agent import converge, desired, source, status
-from agent.errors import DesiredStateError, HostError, Problem
+from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 from agent.events import Event, Kind, Level
 from agent.model import DesiredState
 from agent.node import RealHost
@@ -102,8 +102,7 @@ class Keeper:
         """What `check` warns of, once for each desired state, when no file waits any more."""
         data, self._unlinted = self._unlinted, b""
         for warning in desired.lint(data, self.config) if data else ():
-            place = f"{self.config}:{warning.line}:{warning.column}: {warning.key_path}"
-            self.emit(Event(Kind.WARNING, f"{place}: {warning.message}", Level.WARNING, state.short_generation))
+            self.emit(Event(Kind.WARNING, warning.line_of(self.config), Level.WARNING, state.short_generation))
 
     def _reject(self, error: HostError | DesiredStateError, data: bytes) -> None:
         if str(error) == str(self.rejected):
@@ -239,10 +238,10 @@ def count_registries(state: DesiredState) -> str:
 def _problems(error: HostError | DesiredStateError | None) -> tuple[Problem, ...]:
     if error is None:
         return ()
-    return (Problem(1, 1, "(file)", str(error)),) if isinstance(error, HostError) else error.problems
+    return (Problem(1, 1, WHOLE_FILE, str(error)),) if isinstance(error, HostError) else error.problems
 
 
 def _lines(error: HostError | DesiredStateError, path: str) -> list[str]:
     if isinstance(error, HostError):
         return [str(error)]
-    return [f"{path}:{p.line}:{p.column}: {p.key_path}: {p.message}" for p in error.problems]
+    return [problem.line_of(path) for problem in error.problems]

@@ -154,6 +154,11 @@ class DesiredState:
         """The seven characters that people see."""
         return self.generation[:7]
 
+    @property
+    def names_nothing(self) -> bool:
+        """Neither a registry nor a setting, as the file is shipped: there is nothing to manage."""
+        return not self.registries and not self.docker.settings
+
 
 # --- observed facts ----------------------------------------------------------------------------------------------
 

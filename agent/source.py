@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from agent import desired
-from agent.errors import DesiredStateError, HostError, Problem
+from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 from agent.host import HostReader
 from agent.model import Absent, DesiredState, Regular, Unusable
 
@@ -25,7 +25,7 @@ def read(host: HostReader, path: str, owner: int) -> Source:
     `owner` could have written it: a root process obeys it."""
     match host.read(path):
         case Absent():
-            raise HostError(path, "no such file", 'write one; a minimal desired state is the line "version: 1"')
+            raise HostError(path, "no such file", 'write one: the line "version: 1" is enough to begin with')
         case Unusable(reason):
             raise HostError(path, reason)
         case Regular() as file:
@@ -63,4 +63,4 @@ def _check_writers(path: str, file: Regular, owner: int) -> None:
 
 
 def _refusal(message: str) -> DesiredStateError:
-    return DesiredStateError((Problem(1, 1, "(file)", message),))
+    return DesiredStateError((Problem(1, 1, WHOLE_FILE, message),))

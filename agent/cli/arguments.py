@@ -38,6 +38,8 @@ a short tour:
 
   3. From then on edit the file: it converges within a second. journalctl -u mirror-agent says what was done.
 
+  man mirror-agent.yaml has every key of the file with examples; man mirror-agent says what is restarted, and when.
+
 examples:
   mirror-agent check new.yaml && cp new.yaml /etc/mirror-agent.yaml
   mirror-agent plan || test $? = 3 && mirror-agent apply
@@ -45,7 +47,7 @@ examples:
   mirror-agent --root /mnt/image apply        prepare an image: files only, no daemon is touched
 
 exit codes: 0 fine; 1 it failed, the message says why; 2 wrong usage; 3 changes are pending, or not live; 70 a bug.
-Every option has a variable: MIRROR_AGENT_ROOT, MIRROR_AGENT_CONFIG, MIRROR_AGENT_COLOR and so on. Options win.
+Options can be variables: MIRROR_AGENT_ROOT, MIRROR_AGENT_CONFIG, MIRROR_AGENT_COLOR and so on. Options win.
 """
 
 
@@ -81,12 +83,13 @@ _COMMANDS: tuple[Command, ...] = (run, check, plan, apply, status, explain, impo
 
 def parse(argv: Sequence[str]) -> Options:
     """Exits (SystemExit) with 2 for what cannot be meant, with 0 after --help and --version."""
-    found = _parser().parse_args(argv)
+    found = new_parser().parse_args(argv)
     flags = {name: getattr(found, name) for name in _FLAGS if hasattr(found, name)}
     return Options(flags, found, found.run, json=getattr(found, "json", False), debug=flags.get("debug", False))
 
 
-def _parser() -> argparse.ArgumentParser:
+def new_parser() -> argparse.ArgumentParser:
+    """Every command with its options: what completions and manual pages must say too (tests hold them to it)."""
     parser = argparse.ArgumentParser(
         prog="mirror-agent",
         description=_DESCRIPTION,
@@ -123,10 +126,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     """Accepted before and after the command; what is not given leaves no trace, so that a later default cannot win."""
     group = parser.add_argument_group("options for every command")
     absent = argparse.SUPPRESS
-    group.add_argument("--root", metavar="DIR", default=absent, help="put every path below DIR, and touch no daemon")
-    group.add_argument("--config", metavar="FILE", default=absent, help="the desired state (/etc/mirror-agent.yaml)")
-    group.add_argument("--json", action="store_true", default=absent, help="answer for scripts")
-    group.add_argument("--color", choices=("auto", "always", "never"), default=absent, help="auto: on a terminal")
+    group.add_argument(
+        "--root",
+        metavar="DIR",
+        default=absent,
+        help="put every path below DIR, and touch no daemon: for images, and to try things out",
+    )
+    group.add_argument(
+        "--config", metavar="FILE", default=absent, help="the desired state, instead of /etc/mirror-agent.yaml"
+    )
+    group.add_argument("--json", action="store_true", default=absent, help="answer with one JSON document, for scripts")
+    group.add_argument(
+        "--color", choices=("auto", "always", "never"), default=absent, help="auto, the default: on a terminal"
+    )
     group.add_argument("--debug", action="store_true", default=absent, help="show the traceback of a bug")
     group.add_argument("--log-level", choices=_LEVELS, default=absent, help=argparse.SUPPRESS)
     group.add_argument("--state-dir", metavar="DIR", default=absent, help=argparse.SUPPRESS)

@@ -29,7 +29,9 @@ _READ_AT_MOST = 4 * 1024 * 1024
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """FILE, if it is not the one in force."""
-    parser.add_argument("file", metavar="FILE", nargs="?", default="", help="- for standard input")
+    parser.add_argument(
+        "file", metavar="FILE", nargs="?", default="", help="another file to look at; - is standard input"
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +101,7 @@ def _write_valid(session: Session, found: Source, state: DesiredState, warnings:
         marked = [replace(warning, message=f"warning: {warning.message}") for warning in warnings]
         session.terminal.write(format_problems(found.path, found.data, marked))
     registries = _count(len(state.registries), "registry", "registries")
+    registries += ", so nothing is managed" if state.names_nothing else ""
     remark = f", {_count(len(warnings), 'warning', 'warnings')}" if warnings else ""
     session.terminal.write(f"{found.path} is valid: {state.short_generation}, {registries}{remark}")
 

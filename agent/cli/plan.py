@@ -70,7 +70,8 @@ def _summary(plans: Sequence[Plan], config: str) -> str:
     if all(plan.changes_nothing for plan in plans):
         return f"Nothing to change: everything is as {config} wants it; the ledger notes what belongs to it."
     parts = [f"{count} {noun}" for count, noun in _counted(files, acts, waiting, conflicts) if count]
-    return f"{', '.join(parts)}. Nothing was touched; mirror-agent apply does it."
+    advice = "; mirror-agent apply does it" if files or acts else ""
+    return f"{', '.join(parts)}. Nothing was touched{advice}."
 
 
 def _counted(files: int, acts: int, waiting: int, conflicts: int) -> Iterator[tuple[int, str]]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.session import FINE, NOT_LIVE, Session
-from agent.errors import DesiredStateError, HostError, Problem
+from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 
 if TYPE_CHECKING:
     from agent.model import DesiredState
@@ -31,13 +31,15 @@ Exit code 0: live. 3: not, and the lines above say why: drift, something pending
 @dataclass(frozen=True, slots=True)
 class Shown:
     """A status as it is shown, at `now` (Unix seconds). `missing` are the steps that would make it converged, `is_new`
-    says that this desired state was not in force before (so that they are no drift). `daemon_pid` is 0 where a daemon
+    says that this desired state was not in force before (so that they are no drift), `names_nothing` that there is
+    nothing to manage in it. `daemon_pid` is 0 where a daemon
     should run and does not, None where none should; `looked` says whether this is a fresh look."""
 
     status: Status
     now: float
     missing: tuple[str, ...] = ()
     is_new: bool = False
+    names_nothing: bool = False
     daemon_pid: int | None = None
     looked: bool = True
 
@@ -95,7 +97,8 @@ def look(session: Session) -> Shown:
         status, missing = _observed(status, desired, host)
     pid = session.daemon_pid() or (0 if session.settings.root == "/" else None)
     is_new = status.generation != known.generation
-    return Shown(status, host.now().unix_seconds, missing, is_new=is_new, daemon_pid=pid)
+    empty = desired is not None and desired.names_nothing
+    return Shown(status, host.now().unix_seconds, missing, is_new=is_new, names_nothing=empty, daemon_pid=pid)
 
 
 def _in_force(session: Session, host: RealHost) -> tuple[DesiredState | None, tuple[Problem, ...]]:
@@ -103,7 +106,7 @@ def _in_force(session: Session, host: RealHost) -> tuple[DesiredState | None, tu
     try:
         return session.desired_state(host), ()
     except HostError as error:
-        problems: tuple[Problem, ...] = (Problem(1, 1, "(file)", str(error)),)
+        problems: tuple[Problem, ...] = (Problem(1, 1, WHOLE_FILE, str(error)),)
     except DesiredStateError as error:
         problems = error.problems
     from agent import desired

@@ -75,7 +75,8 @@ def _headline_text(shown: Shown) -> str:
     parts = [f"{status.short_generation} stays in force" if status.problems else status.short_generation]
     if status.converged_at:
         parts.append(age(shown.now - status.converged_at))
-    return ", ".join([*parts, status.cause] if status.cause else parts)
+    text = ", ".join([*parts, status.cause] if status.cause else parts)
+    return f"{text}; {status.source} names no registry yet" if shown.names_nothing else text
 
 
 def _runtime_line(report: RuntimeReport, columns: tuple[int, int], paint: Paint) -> str:
@@ -112,8 +113,7 @@ def _wrapped(line: str, width: int | None, indent: int) -> list[str]:
 def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
     status = shown.status
     for problem in status.problems:
-        place = f"{status.source}:{problem.line}:{problem.column}: {problem.key_path}: {problem.message}"
-        yield _trouble("invalid", place, paint)
+        yield _trouble("invalid", problem.line_of(status.source), paint)
     for conflict in status.conflicts:
         yield _trouble("conflict", f"{conflict.path}: {conflict.reason}", paint)
     for step in shown.missing:

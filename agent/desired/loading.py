@@ -16,6 +16,7 @@ from agent.desired.nodes import Kind, Mapping, Scalar, Sequence, plain_value
 from agent.desired.presets import check_presets, expand
 from agent.desired.registries import canonical_names
 from agent.desired.settings import read_settings
+from agent.desired.syntax import WIDE_COLON, wide_colon
 from agent.desired.tree import read_tree
 from agent.errors import DesiredStateError
 from agent.model import DesiredState, Setting
@@ -69,6 +70,8 @@ def _no_mapping(root: Scalar | Sequence | None, findings: Findings) -> None:
         return
     if root is None or (isinstance(root, Scalar) and root.kind is Kind.NULL):
         findings.add(Scalar(1, 1, 1, "", plain=True), (), _EMPTY)
+    elif isinstance(root, Scalar) and wide_colon(root.text.partition("\n")[0]):
+        findings.add(root, (), WIDE_COLON)
     else:
         findings.add(root, (), 'the file must be "key: value" lines, beginning with version: 1')
 

@@ -100,6 +100,8 @@ def _section_at(path: Path) -> type[BaseModel] | None:
 
 def _unknown_key(path: Path) -> str:
     key = str(path[-1])
+    if key.startswith("\u3000"):
+        return "unknown key: it begins with a full-width blank, indent with plain ones"
     section = _section_at(path[:-1])
     known = list(section.model_fields) if section else []
     if key in _ELSEWHERE:
@@ -201,8 +203,29 @@ def wrong_type(node: Node, path: Path, kind: str) -> str:
         return f"{right}, and {word} is {node.kind.value}: write it in quotes"
     if kind == "bool_type":
         return _wrong_boolean(right, node)
-    one = node.kind is Kind.STRING and not secret and len(node.text) < 80 and quoted(node.text) != "this value"
-    return f"{right}: write [{node.text}]" if kind == "list_type" and one else f"{right}, not {_what(node)}"
+    return _without_colon(node, path) or f"{right}{_instead(node, path, kind)}"
+
+
+def _instead(node: Scalar, path: Path, kind: str) -> str:
+    """The value in its right form where there is only one, else what it is."""
+    text, secret = node.text, may_be_secret(path)
+    one = node.kind is Kind.STRING and not secret and len(text) < 80 and quoted(text) != "this value"
+    if one and kind == "list_type":
+        return f": write [{text}]"
+    if one and _is_registry(path) and "://" in text:
+        return f": write {{mirrors: [{text}]}}"
+    return f", not {_what(node)}"
+
+
+def _is_registry(path: Path) -> bool:
+    return len(path) == 2 and path[0] == "registries"
+
+
+def _without_colon(node: Scalar, path: Path) -> str:
+    """`mirrors` on a line of its own is read as the registry's value, "" if that is not what happened."""
+    word = node.text.partition(" ")[0]
+    is_key = _is_registry(path) and node.plain and word in RegistryModel.model_fields
+    return f'a colon is missing behind {word}: write "{word}:"' if is_key else ""
 
 
 def may_be_secret(path: Path) -> bool:

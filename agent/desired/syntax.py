@@ -43,12 +43,27 @@ _ADVICE = (
 )
 
 
+WIDE_COLON = '"：" is a full-width colon, a letter like others to YAML: write ": "'
+_WIDE_COLON = re.compile(r"[^#：]*[A-Za-z0-9_\"']：")
+_LINES_BACK = 2
+"""What a full-width colon spoils is found on its line or on one of the next two."""
+
+
+def wide_colon(line: str) -> int:
+    """The column (from 1) of a full-width colon behind a key, 0 if there is none before a comment."""
+    match = _WIDE_COLON.match(line)
+    return match.end() if match else 0
+
+
 def explain(error: yaml.YAMLError, text: str) -> tuple[int, int, str]:
     """Line, column (from 1, inside the text) and sentence for what the parser refused."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
     lines = _NEWLINE.split(text)
     line, column = _inside(lines, line, column)
+    for number in range(line, max(0, line - 1 - _LINES_BACK), -1):
+        if wide := wide_colon(lines[number - 1]):
+            return number, wide, f"not valid YAML: {WIDE_COLON}"
     character = lines[line - 1][column - 1 : column]
     return line, column, "not valid YAML: " + _advice(error, character)
 

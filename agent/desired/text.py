@@ -50,8 +50,7 @@ class _Source:
 
 
 def _paragraph(path: str, problem: Problem, source: _Source) -> list[str]:
-    what = f"{problem.key_path}: {problem.message}" if problem.key_path else problem.message
-    head = f"{path}:{problem.line}:{problem.column}: {what}"
+    head = problem.line_of(path)
     line = source.line(problem.line)
     if not line.strip():
         return [head]

@@ -19,6 +19,7 @@ _LABEL = "[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?"
 _ALREADY = re.compile(
     rf"https?://(?:{_LABEL}\.){{1,6}}[a-z](?:[a-z0-9-]{{0,61}}[a-z0-9])?(?:/[a-z0-9][a-z0-9._-]{{0,60}}){{0,6}}"
 )
+_WIDE = re.compile("[，；：、“”‘’（）【】]")
 _MAX_LENGTH = 2000
 _WRONG_SERVERS = frozenset({"docker.io", "hub.docker.com", "www.docker.com", "docker.com"})
 
@@ -33,6 +34,8 @@ def canonical_url(text: str) -> str:
         raise ValueError(f"is longer than {_MAX_LENGTH} characters")
     if text != text.strip() or " " in text or "\u3000" in text:
         raise ValueError("contains a blank: remove it")
+    if wide := _WIDE.search(text):
+        raise ValueError(f'has a full-width "{wide[0]}" in it: write the ASCII character')
     match = _URL.fullmatch(text)
     if match is None:
         raise ValueError(_no_scheme(text))

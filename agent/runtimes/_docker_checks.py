@@ -23,6 +23,7 @@ Version = tuple[int, int, int]
 
 OLDEST: Version = (20, 10, 0)
 LATEST: Version = (99, 0, 0)
+_NEVER: Version = (100, 0, 0)
 _VALIDATES_SINCE: Version = (23, 0, 0)
 _PATHS_SINCE: Version = (24, 0, 8)
 _SLASHES_SINCE: Version = (28, 3, 0)
@@ -41,7 +42,7 @@ _LOG_DRIVERS = frozenset(
     }
 )
 _STORAGE_DRIVERS: Mapping[str, Version] = {
-    **dict.fromkeys(("btrfs", "fuse-overlayfs", "overlay2", "vfs", "zfs"), LATEST),
+    **dict.fromkeys(("btrfs", "fuse-overlayfs", "overlay2", "vfs", "zfs"), _NEVER),
     **dict.fromkeys(("aufs", "overlay"), (24, 0, 0)),
     "devicemapper": (25, 0, 0),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from agent.settings import PREFIX, Color, LogLevel, UsageError, variable
@@ -29,5 +30,10 @@ def read() -> dict[str, Any]:
     try:
         return Variables().model_dump(exclude_none=True)
     except ValidationError as error:
-        wrong = (f"{variable(str(e['loc'][0]))}: {e['input']!r}: {e['msg'].lower()}" for e in error.errors())
+        wrong = (f"{variable(str(e['loc'][0]))}: {e['input']!r}: must be {_right(e)}" for e in error.errors())
         raise UsageError("; ".join(wrong)) from error
+
+
+def _right(error: ErrorDetails) -> str:
+    """What a variable takes: every field is a path, a word of several, or a switch."""
+    return str(error.get("ctx", {}).get("expected", "true or false"))

@@ -26,6 +26,7 @@ docker:
   manage: true
   settings: {log-driver: json-file}
 """
+SANDBOX = Path(__file__).resolve().parents[2] / "packaging" / "sandbox"
 GENERATION = hashlib.sha256(DOCKER_ONLY.encode()).hexdigest()[:7]
 FOREIGN = '{ "data-root" : "/data" }\n'
 MERGED = '{ "data-root" : "/data", "registry-mirrors" : ["https://m.example"], "log-driver" : "json-file" }\n'
@@ -122,12 +123,22 @@ def publish(machine: Machine, status: Status) -> None:
     (run / "status.json").write_bytes(encode(status))
 
 
+def test_check_says_that_a_state_manages_nothing(machine: Machine) -> None:
+    """The file as it is shipped is valid, and nobody should take that for "all is set up"."""
+    machine.desire("version: 1\n")
+    assert machine.call("check")[1].endswith(", 0 registries, so nothing is managed\n")
+
+
 def test_check_takes_any_file(machine: Machine, tmp_path: Path) -> None:
     """A file that is to become the desired state, by its own name, outside of --root."""
     other = tmp_path / "new.yaml"
     other.write_text("version: 1\nregistries: {}\n")
     code, out, _ = machine.call("check", str(other))
-    assert (code, out.partition(": ")[0], out.rpartition(", ")[2]) == (0, f"{other} is valid", "0 registries\n")
+    assert (code, out.partition(": ")[0], out.rpartition(", ")[2]) == (
+        0,
+        f"{other} is valid",
+        "so nothing is managed\n",
+    )
 
 
 def test_check_reads_standard_input(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,8 +177,7 @@ def test_without_a_desired_state_the_message_says_how_to_begin(machine: Machine,
     code, out, err = machine.call(command)
     assert (code, out) == (1, "")
     assert err == (
-        "mirror-agent: /etc/mirror-agent.yaml: no such file; write one; "
-        'a minimal desired state is the line "version: 1"\n'
+        'mirror-agent: /etc/mirror-agent.yaml: no such file; write one: the line "version: 1" is enough to begin with\n'
     )
 
 
@@ -220,7 +230,18 @@ def test_plan_shows_a_conflict(machine: Machine) -> None:
     code, out, _ = machine.call("plan")
     assert code == 3
     assert out.startswith("docker: conflict /etc/docker/daemon.json: ")
-    assert "1 conflict for you to resolve" in out
+    assert out.endswith("\n1 conflict for you to resolve. Nothing was touched.\n")
+
+
+def test_the_sandbox_of_make_run_converges(machine: Machine) -> None:
+    """Its sample beside a daemon.json of somebody else: what a newcomer sees first has nothing to complain about."""
+    machine.desire((SANDBOX / "mirror-agent.yaml").read_text("utf-8"))
+    machine.daemon_json.write_bytes((SANDBOX / "daemon.json").read_bytes())
+    assert machine.call("plan")[1].endswith(" changes of files. Nothing was touched; mirror-agent apply does it.\n")
+    code, out, err = machine.call("apply")
+    assert (code, err) == (0, "")
+    assert "conflict" not in out
+    assert machine.call("status")[0] == 0
 
 
 def test_plan_hides_secrets(machine: Machine) -> None:

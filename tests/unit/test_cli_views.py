@@ -8,7 +8,7 @@ import pytest
 from agent.cli.status import Shown
 from agent.cli.terminal import padded, painted, plain, table, width_of
 from agent.cli.views import age, moment, status_lines, word_of
-from agent.errors import Problem
+from agent.errors import WHOLE_FILE, Problem
 from agent.model import RegistryReport, RuntimeReport
 from agent.plan import Conflict
 from agent.status import Pending, Status
@@ -125,6 +125,22 @@ def test_the_first_word_and_the_exit_code_agree(shown: Shown, word: str, live: b
     """`converged` and nothing else is live."""
     assert (word_of(shown), shown.is_live) == (word, live)
     assert (word == "converged") is live
+
+
+def test_a_file_that_names_nothing_is_said_to() -> None:
+    """As it is after the installation: all is well, and it tells what to do next."""
+    lines = text_of(replace(changed(LIVE, source="/etc/x.yaml"), names_nothing=True)).splitlines()
+    assert lines[0].endswith("; /etc/x.yaml names no registry yet")
+
+
+def test_a_problem_of_the_file_as_a_whole_has_no_place() -> None:
+    """No line and no column where there is no text, and the path once."""
+    missing, open_to_all = Problem(1, 1, WHOLE_FILE, "/etc/x.yaml: no such file"), Problem(1, 1, WHOLE_FILE, "is open")
+    lines = text_of(changed(LIVE, source="/etc/x.yaml", problems=(missing, open_to_all))).splitlines()
+    assert [line for line in lines if line.startswith("invalid ")][-2:] == [
+        "invalid     /etc/x.yaml: no such file",
+        "invalid     /etc/x.yaml: is open",
+    ]
 
 
 def test_chinese_titles_and_names_keep_the_columns_straight() -> None:

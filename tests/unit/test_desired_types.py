@@ -141,6 +141,14 @@ def test_a_field_takes_only_its_own_type(field: str, value: str) -> None:
             "2:14: registries.r.example: must be a mapping with mirrors, or {}, not a list",
         ),
         (
+            "version: 1\nregistries: {r.example: https://m.example}",
+            "2:25: registries.r.example: must be a mapping with mirrors, or {}: write {mirrors: [https://m.example]}",
+        ),
+        (
+            "version: 1\nregistries:\n  r.example:\n    mirrors\n      - https://m.example",
+            '4:5: registries.r.example: a colon is missing behind mirrors: write "mirrors:"',
+        ),
+        (
             _MIRROR.format("dial_timeout", "3"),
             '2:75: registries.r.example.mirrors[0].dial_timeout: must be a duration: write "3s"',
         ),

@@ -170,6 +170,16 @@ def test_what_is_refused(text: str, expected: str) -> None:
         ("version: 1\ndocker:\n  manage\n", None),
         ("version: 1\nx\n", "2:2: not valid YAML: a key without a colon: write key: value"),
         ("version: 1\n...\nx: 1\n", None),
+        (
+            "version: 1\nregistries：\n  a.b: {}\n",
+            '2:11: not valid YAML: "：" is a full-width colon, a letter like others to YAML: write ": "',
+        ),
+        (
+            "version: 1\nregistries:\n  a.b: {mirrors：[]}\n",
+            '3:16: not valid YAML: "：" is a full-width colon, a letter like others to YAML: write ": "',
+        ),
+        ("version：1\n", '1:1: "：" is a full-width colon, a letter like others to YAML: write ": "'),
+        ("version: 1\npresets: [a # 注：]\n", None),
     ],
 )
 def test_syntax_errors_stand_alone(text: str, expected: str | None) -> None:

@@ -9,23 +9,10 @@ import pytest
 
 from agent.events import Event, Kind, Level
 from agent.journal import fields
+from tests.catalogs import PACKAGING, entries
 
-PACKAGING = Path(__file__).resolve().parents[2] / "packaging"
 LANGUAGES = {"": "mirror-agent.catalog", "zh_CN": "mirror-agent.zh_CN.catalog"}
-_ENTRY = re.compile(r"^-- ([0-9a-f]{32})\n", re.MULTILINE)
 _FULL = Event(Kind.WROTE, "m", Level.INFO, *["x"] * 7)
-
-
-def entries(name: str) -> dict[str, tuple[dict[str, str], str]]:
-    """{MESSAGE_ID: (headers, text)} of a catalogue file; an identifier that stands there twice is an error."""
-    parts = _ENTRY.split((PACKAGING / name).read_text(encoding="utf-8"))
-    identifiers, bodies = parts[1::2], parts[2::2]
-    assert sorted(identifiers) == sorted(set(identifiers))
-    found = {}
-    for identifier, body in zip(identifiers, bodies, strict=True):
-        head, _, text = body.partition("\n\n")
-        found[identifier] = (dict(line.split(": ", 1) for line in head.splitlines()), text.strip())
-    return found
 
 
 @pytest.mark.parametrize("name", LANGUAGES.values())

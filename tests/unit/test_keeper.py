@@ -108,7 +108,7 @@ def test_no_file_is_waited_for(machine: Machine) -> None:
     machine.keeper.start()
     assert machine.keeper.look(acts=True) is None
     assert machine.said(Kind.MISSING) == [
-        '/etc/mirror-agent.yaml: no such file; write one; a minimal desired state is the line "version: 1"',
+        '/etc/mirror-agent.yaml: no such file; write one: the line "version: 1" is enough to begin with',
         "Nothing was changed; nothing is managed.",
     ]
     machine.edit("version: 1\n")
@@ -121,7 +121,7 @@ def test_a_file_that_others_may_write_is_refused(machine: Machine) -> None:
     machine.keeper.start()
     assert machine.keeper.state is None
     assert machine.said(Kind.INVALID)[0] == (
-        "/etc/mirror-agent.yaml:1:1: (file): can be written by others than its owner (mode 0666); "
+        "/etc/mirror-agent.yaml: can be written by others than its owner (mode 0666); "
         "run: chmod go-w /etc/mirror-agent.yaml"
     )
 

@@ -43,9 +43,9 @@ def test_flags_win_over_variables_and_variables_over_defaults(monkeypatch: pytes
 @pytest.mark.parametrize(
     ("name", "value", "words"),
     [
-        ("COLOR", "blue", ["MIRROR_AGENT_COLOR", "'blue'", "'auto', 'always' or 'never'"]),
+        ("COLOR", "blue", ["MIRROR_AGENT_COLOR", "'blue'", "must be 'auto', 'always' or 'never'"]),
         ("LOG_LEVEL", "loud", ["MIRROR_AGENT_LOG_LEVEL", "'loud'", "'debug'"]),
-        ("DEBUG", "maybe", ["MIRROR_AGENT_DEBUG", "'maybe'", "boolean"]),
+        ("DEBUG", "maybe", ["MIRROR_AGENT_DEBUG", "'maybe'", "must be true or false"]),
         ("CONFGI", "/x", ["MIRROR_AGENT_CONFGI", "unknown variable", "did you mean MIRROR_AGENT_CONFIG?"]),
         ("ZZZZZZZ", "1", ["MIRROR_AGENT_ZZZZZZZ", "unknown variable", "known are MIRROR_AGENT_CONFIG, "]),
     ],
