@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from agent import converge, desired, source, status
 from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 from agent.events import Event, Kind, Level
-from agent.model import DesiredState
+from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
 from agent.plan import Conflict, Deferred
@@ -220,13 +220,20 @@ class Keeper:
             pid=os.getpid(),
             converged_at=seconds if self._change else self.status.converged_at,
             cause=self._change or self.status.cause,
-            runtimes=converge.reports(state, self.host),
+            runtimes=self._reports(state),
             pending=tuple(status.pending_of(part.runtime, d) for part in result.runtimes for d in part.deferred),
             conflicts=tuple(conflict for part in result.runtimes for conflict in part.conflicts),
             problems=_problems(self.rejected),
             last_error=errors[0] if errors else self.status.last_error,
             last_error_at=seconds if errors else self.status.last_error_at,
         )
+
+    def _reports(self, state: DesiredState) -> tuple[RuntimeReport, ...]:
+        """What is so now; what was so last where the machine does not let us look, which the cycle has said."""
+        try:
+            return converge.reports(state, self.host)
+        except HostError:
+            return self.status.runtimes
 
 
 def count_registries(state: DesiredState) -> str:

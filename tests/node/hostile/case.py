@@ -124,9 +124,7 @@ def restore(rig: Rig, case: Case) -> None:
     others = [path for path in case.files if not path.startswith(TREES)]
     if others:
         node.run(["rm", "-f", *others])
-        node.run("systemctl daemon-reload")
-    reset(rig)
-    _load(node, case)
+    reset(rig, *(("docker", "containerd") if others else case.units))
     wait_until(lambda: up(node) == {"docker", "cri"}, DEADLINE_SECONDS, "both to be up again")
 
 
