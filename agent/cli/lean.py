@@ -31,7 +31,7 @@ def _leave_out_openssl() -> None:
 
 def _leave_out_plugins() -> None:
     """pydantic looks through every installed package for plugins to load: 1.4 MB, 10 ms, and no code that a process of
-    root should run unasked. Where a later pydantic looks elsewhere, this is without effect."""
+    root should run unasked. A pydantic that looks elsewhere, or wants more of this module, fails test_lean."""
     loader = ModuleType("pydantic.plugin._loader")
     vars(loader)["get_plugins"] = lambda: ()
     sys.modules.setdefault(loader.__name__, loader)
