@@ -16,7 +16,7 @@ _WAITS_AND_SEES = f"/bin/sh -c '! grep -q local {DAEMON_JSON}'"
 
 def _by_drop_in(name: str, says: str, desired: str, *flags: str) -> Iterator[Case]:
     """Once loaded, once lying in wait for the next start."""
-    files = {DROP_IN: options(*flags)}
+    files = {DROP_IN: options(*flags), "/etc/docker/other.json": "{}"}
     yield Case(f"{name}, loaded", says, desired, files, units=("docker",))
     yield Case(f"{name}, waiting", says, desired, files, setup="systemctl daemon-reload")
 
