@@ -108,11 +108,12 @@ def run(rig: Rig, service: Service, case: Case) -> None:
     if case.heal:
         node.run(case.heal)
     wait_until(lambda: before <= up(node), case.deadline_seconds, f"{before} to be up")
-    _assert_unharmed(service, case, cursor)
+    restarted = _assert_unharmed(service, case, cursor)
     _assert_starts_again(node, case, before)
     service.stop()
     reverted = service.cli("revert")
-    if case.reverts:
+    # What only a restart of Docker loads is given back with one, and the next is a minute away.
+    if case.reverts and "docker" not in restarted:
         assert node.tree(*TREES) == trees, reverted.out + reverted.err
     assert before <= up(node), "after revert"
 
@@ -147,18 +148,19 @@ def _assert_said(service: Service, case: Case, cursor: str) -> None:
     assert re.search(case.says, said), said
 
 
-def _assert_unharmed(service: Service, case: Case, cursor: str) -> None:
-    """The agent is alive, and has restarted a runtime no more than once and once back."""
+def _assert_unharmed(service: Service, case: Case, cursor: str) -> set[str]:
+    """The agent is alive, and has restarted a runtime no more than once and once back. Gives back which."""
     node = service.node
     # It tells systemd itself when the reload begins, which may be after `systemctl reload` has returned.
     wait_until(lambda: node.show(UNIT, "ActiveState")["ActiveState"] == "active", case.deadline_seconds, "the agent")
     assert service.restarts() == 0
     assert service.events(Kind.BUG, cursor) == []
-    restarts = [entry.get("MIRROR_AGENT_RUNTIME") for entry in service.events(Kind.RESTARTED, cursor)]
+    restarts = [str(entry.get("MIRROR_AGENT_RUNTIME")) for entry in service.events(Kind.RESTARTED, cursor)]
     # Each is told twice: when it begins and when the unit is up.
     assert max((restarts.count(name) for name in restarts), default=0) <= 4, restarts
     text = node.text(DAEMON_JSON) if case.keeps else ""
     assert [kept for kept in case.keeps if kept not in text] == [], text
+    return set(restarts)
 
 
 def _assert_starts_again(node: Node, case: Case, before: set[str]) -> None:
