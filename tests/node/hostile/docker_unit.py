@@ -31,7 +31,7 @@ def cases() -> Iterator[Case]:
     yield from _by_drop_in("flag: insecure", r"insecure-registry", _INSECURE, "--insecure-registry=other.lan")
     yield from _by_drop_in("flag: log-driver", r"log-driver", _LOCAL, "--log-driver=json-file")
     yield from _by_drop_in(
-        "flag: another daemon.json", r"--config-file", _DEBUG, "--config-file=/etc/docker/other.json"
+        "flag: another daemon.json", r"--config-file|converged", _DEBUG, "--config-file=/etc/docker/other.json"
     )
     yield from _by_drop_in(
         "flag: many", r"log-driver", _LOCAL, "--log-opt", "max-size=5m", "--log-driver", "json-file", _OTHER
