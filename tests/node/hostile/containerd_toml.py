@@ -124,7 +124,7 @@ def _no_files() -> Iterator[Case]:
     )
     for name, setup, heal in (
         ("immutable", f"chattr +i {path}", f"chattr -i {path}"),
-        ("bind-mounted", f"cp {path} /root/mounted; mount --bind /root/mounted {path}", f"umount {path}"),
+        ("bind-mounted", f"cp {path} /root/mounted; mount --bind /root/mounted {path}", f"umount -l {path}"),
     ):
         case = Case(f"config.toml is {name}", _SOMETHING, setup=setup, heal=heal, cleanup=heal, untouched=(path,))
         yield replace(case, reverts=name != "bind-mounted")

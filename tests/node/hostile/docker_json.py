@@ -116,7 +116,7 @@ def _no_files() -> Iterator[Case]:
     for name, setup, cleanup in (
         ("immutable", f"chattr +i {path}", f"chattr -i {path}"),
         ("append-only", f"chattr +a {path}", f"chattr -a {path}"),
-        ("bind-mounted", f"cp {path} /root/mounted; mount --bind /root/mounted {path}", f"umount {path}"),
+        ("bind-mounted", f"cp {path} /root/mounted; mount --bind /root/mounted {path}", f"umount -l {path}"),
     ):
         case = Case(f"daemon.json is {name}", said, files={path: _SOME}, setup=setup, cleanup=cleanup)
         yield replace(case, untouched=(path,), heal=cleanup, desired=GOOD, reverts=name != "bind-mounted")

@@ -67,8 +67,8 @@ def _trees() -> Iterator[Case]:
         ("certs.d is a dangling link", f"ln -s /nowhere {CERTS_D}", ""),
         ("certs.d is a link elsewhere", f"mkdir -p /root/certs.d; ln -s /root/certs.d {CERTS_D}", ""),
         ("certs.d is immutable", f"mkdir {CERTS_D}; chattr +i {CERTS_D}", f"chattr -i {CERTS_D}"),
-        ("certs.d is read-only", f"mkdir {CERTS_D}; {READ_ONLY.format(CERTS_D)}", f"umount {CERTS_D}"),
-        ("certs.d is full", f"mkdir {CERTS_D}; {FULL.format(CERTS_D)}", f"umount {CERTS_D}"),
+        ("certs.d is read-only", f"mkdir {CERTS_D}; {READ_ONLY.format(CERTS_D)}", f"umount -l {CERTS_D}"),
+        ("certs.d is full", f"mkdir {CERTS_D}; {FULL.format(CERTS_D)}", f"umount -l {CERTS_D}"),
     ):  # fmt: skip
         yield Case(
             name, r"certs\.d|docker\.io", files=config, setup=setup, heal=heal, cleanup=heal, units=("containerd",),

@@ -19,29 +19,24 @@ def cases() -> Iterator[Case]:
         ("of wrong types", json.dumps({"version": 1, "entries": [1], "memory": "x"})),
     ):
         yield Case(f"ledger {name}", setup=f"{_STATE} printf '{text}' > {_LEDGER}")
-    yield Case("ledger is a directory", r"ledger|converged", setup=f"{_STATE} mkdir {_LEDGER}")
-    yield Case(
-        "state directory is a file",
-        r".",
-        setup="rm -rf /var/lib/mirror-agent; true",
-        midway="rm -rf /var/lib/mirror-agent",
-    )
+    yield Case("state directory goes away", r"converged", midway="rm -rf /var/lib/mirror-agent", reverts=False)
     for path in ("/etc/docker", "/etc/containerd"):
         yield Case(
-            f"{path} is read-only", r"converged|EROFS|read-only", setup=READ_ONLY.format(path), heal=f"umount {path}",
-            cleanup=f"umount {path}", reverts=False,
+            f"{path} is read-only", r"converged|EROFS|read-only", setup=READ_ONLY.format(path),
+            heal=f"umount -l {path}",
+            cleanup=f"umount -l {path}", reverts=False, is_stale=True,
         )  # fmt: skip
         yield Case(
             f"{path} is immutable", r"converged|EPERM", setup=f"chattr +i {path}", heal=f"chattr -i {path}",
             cleanup=f"chattr -i {path}",
         )  # fmt: skip
         yield Case(
-            f"{path} goes and comes back", r"converged|restart", reverts=False,
+            f"{path} goes and comes back", r"converged|restart", reverts=False, is_stale=True,
             midway=f"mv {path} {path}.away; sleep 0.2; mv {path}.away {path}",
         )  # fmt: skip
     yield Case(
         "/etc/docker is full", r"ENOSPC|no space|converged", setup=FULL.format("/etc/docker"),
-        heal="umount /etc/docker", cleanup="umount /etc/docker", reverts=False,
+        heal="umount -l /etc/docker", cleanup="umount -l /etc/docker", reverts=False, is_stale=True,
     )  # fmt: skip
     yield Case("files from the future", r"converged", files={"/etc/docker/daemon.json": '{"debug": true}\n'},
                setup="touch -d 2040-01-01 /etc/docker/daemon.json /etc/containerd/config.toml")  # fmt: skip
