@@ -392,3 +392,13 @@ def test_a_file_that_containerd_reads_and_we_do_not(content: bytes) -> None:
     assert [conflict.path for conflict in made.conflicts] == [CONFIG]
     assert CONFIG not in {action.path for action in made.file_actions}
     assert verdict(host).is_live is False
+
+
+def test_an_import_that_is_missing_is_mended_first() -> None:
+    dumped = 'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\n'
+    host = machine('version = 2\nimports = ["/nowhere/x.toml", "/etc/containerd/conf.d/*.toml"]\n', "2.1.9")
+    dumped = 'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = ""\n'
+    host.commands[(PROGRAM, "--config", CONFIG, "config", "dump")] = CommandResult(0, dumped, "")
+    made = RUNTIME.plan(DESIRED, RUNTIME.observe(host, DESIRED))
+    assert [(conflict.path, "/nowhere/x.toml" in conflict.reason) for conflict in made.conflicts] == [(CONFIG, True)]
+    assert (CONFIG in {action.path for action in made.file_actions}, made.acts) == (False, ())
