@@ -8,16 +8,17 @@ depends on it (one registry's file, or this runtime's acts) and nothing else.
 from __future__ import annotations
 
 import time
-import traceback
 from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import repeat
 from typing import Any, assert_never
 
-from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError
+from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError, describe_bug
 from agent.events import Event, Kind, Level
+from agent.feud import Feuds
 from agent.host import Host, HostReader
 from agent.ledger import Ledger
+from agent.masked import without_masked
 from agent.model import DesiredState, Manage, Regular, RuntimeReport
 from agent.outcome import CycleResult, Outcome, RuntimeResult, Tally
 from agent.plan import (
@@ -51,7 +52,11 @@ round can help."""
 
 def plans(desired: DesiredState, host: HostReader) -> tuple[Plan, ...]:
     """What would be done now, per runtime. Touches nothing."""
-    return tuple(runtime.plan(desired, runtime.observe(host, desired)) for runtime in discover())
+    return tuple(_planned(runtime, desired, host) for runtime in discover())
+
+
+def _planned(runtime: Runtime[Any], desired: DesiredState, host: HostReader) -> Plan:
+    return without_masked(runtime.plan(desired, runtime.observe(host, desired)), host)
 
 
 def reports(desired: DesiredState, host: HostReader) -> tuple[RuntimeReport, ...]:
@@ -59,11 +64,14 @@ def reports(desired: DesiredState, host: HostReader) -> tuple[RuntimeReport, ...
     return tuple(runtime.report(desired, runtime.observe(host, desired)) for runtime in discover())
 
 
-def converge(desired: DesiredState, host: Host, emit: Emit, *, acts: bool) -> CycleResult:
+def converge(desired: DesiredState, host: Host, emit: Emit, *, acts: bool, feuds: Feuds | None = None) -> CycleResult:
     """Bring the machine to the desired state. With `acts` False only files are touched, and wanted acts are counted
-    as pending. Never raises for what the machine does: the result says what failed."""
+    as pending. `feuds` remembers from cycle to cycle who changes what we put back; without it everything is put back.
+    Never raises for what the machine does: the result says what failed."""
     started = time.monotonic()
-    cycles = [_Cycle(runtime, desired, host, emit) for runtime in discover()]
+    known = Feuds() if feuds is None else feuds
+    known.begin(desired.generation)
+    cycles = [_Cycle(runtime, desired, host, emit, known) for runtime in discover()]
     _run(cycles, host, acts=False)
     if acts and any(cycle.wants_acts for cycle in cycles):
         for cycle in cycles:
@@ -129,6 +137,7 @@ class _Cycle:
     desired: DesiredState
     host: Host
     emit: Emit
+    feuds: Feuds = field(default_factory=Feuds)
     tally: Tally = field(default_factory=Tally)
     errors: list[HostError] = field(default_factory=list)
     failed_groups: set[str] = field(default_factory=set)
@@ -164,8 +173,14 @@ class _Cycle:
         return False
 
     def _plan(self) -> Plan:
-        self.last_plan = self.runtime.plan(self.desired, self.runtime.observe(self.host, self.desired))
+        self.last_plan = self.feuds.restrain(self._whole_plan(), self._now())
         return self.last_plan
+
+    def _whole_plan(self) -> Plan:
+        return _planned(self.runtime, self.desired, self.host)
+
+    def _now(self) -> float:
+        return self.host.now().unix_seconds
 
     # --- files ---------------------------------------------------------------------------------------------------
 
@@ -207,15 +222,23 @@ class _Cycle:
         for directory in (item for item in actions if isinstance(item, MakeDirectory)):
             self._do(directory)
         writes = [item for item in actions if isinstance(item, WriteFile) and item.registry not in self.failed_groups]
-        results = (yield writes) or ()
-        for write, error in zip(writes, results, strict=True):
-            if error is not None and not isinstance(error, HostError):
-                raise error
-            self._finish(write, error)
+        first = [write for write in writes if not write.needs]
+        results = list((yield first) or ())
+        self._finish_writes(first, results)
+        last = [write for write in writes if write.needs and not write.needs & self.failed_groups]
+        if last:
+            results += self._finish_writes(last, self.host.write_files(last))
         for removal in (item for item in actions if isinstance(item, RemoveFile | RemoveDirectory)):
             if removal.registry not in self.failed_groups:
                 self._do(removal)
         return any(isinstance(error, ConcurrentChangeError) for error in results)
+
+    def _finish_writes(self, writes: Sequence[WriteFile], results: _Results) -> _Results:
+        for write, error in zip(writes, results, strict=True):
+            if error is not None and not isinstance(error, HostError):
+                raise error
+            self._finish(write, error)
+        return results
 
     def _do(self, action: MakeDirectory | RemoveFile | RemoveDirectory) -> None:
         try:
@@ -236,6 +259,7 @@ class _Cycle:
     def _finish(self, action: FileAction, error: HostError | None) -> None:
         if isinstance(error, ConcurrentChangeError):
             self.failed_groups.add(action.registry)
+            self.feuds.crossed(self.runtime.name, action, self._now(), self.host.exists)
         elif error is not None:
             self.failed_groups.add(action.registry)
             self._fail(error, action.registry)
@@ -278,27 +302,34 @@ class _Cycle:
     def _reload(self, act: Reload) -> None:
         self.host.reload_unit(act.unit)
         self.tally += Tally(reloads=1)
-        self._remember(act)
-        if self._settled(RELOAD_DEADLINE_SECONDS):
+        self._save(self.host.ledger().with_memory(self.runtime.name, act.after))
+        settled = self._settled(RELOAD_DEADLINE_SECONDS)
+        if settled:
             self._say_act(Kind.RELOADED, f"reloaded, and the daemon confirms it: {act.reason}", Level.INFO, act)
             return
-        memory = replace(self.host.ledger().memory_of(self.runtime.name), failed_reload=act.attempt, reloaded_at=0.0)
-        self._save(self.host.ledger().with_memory(self.runtime.name, memory))
+        memory = replace(self.host.ledger().memory_of(self.runtime.name), reloaded_at=0.0)
+        if settled is None:
+            self._save(self.host.ledger().with_memory(self.runtime.name, memory))
+            sentence = f"reloaded, but somebody else changed the file just then: {act.reason}"
+            self._say_act(Kind.RELOADED, sentence, Level.NOTICE, act)
+            return
+        self._save(self.host.ledger().with_memory(self.runtime.name, replace(memory, failed_reload=act.attempt)))
         sentence = f"reloaded, but after {RELOAD_DEADLINE_SECONDS:.0f} s the daemon does not show it: {act.reason}"
         self._say_act(Kind.FAILED, sentence, Level.WARNING, act)
 
-    def _remember(self, act: Reload) -> None:
-        self._save(self.host.ledger().with_memory(self.runtime.name, act.after))
-
-    def _settled(self, deadline_seconds: float) -> bool:
-        """Whether the plan stops asking for acts before the deadline. Looks ever less often, 20 ms to 0.5 s."""
+    def _settled(self, deadline_seconds: float) -> bool | None:
+        """Whether the plan stops asking for acts before the deadline; None if the file that is read at a reload is no
+        longer what we left, so that the reload proves nothing. Looks ever less often, 20 ms to 0.5 s."""
         waited, step = 0.0, 0.02
         while waited < deadline_seconds:
             self.host.pause(step)
             waited, step = waited + step, min(step * 1.5, 0.5)
             self.host.refresh()
-            if not self._plan().acts:
+            plan = self._whole_plan()
+            if not plan.acts:
                 return True
+            if any(not action.registry for action in plan.file_actions):
+                return None
         return False
 
     def _restart(self, act: Restart) -> None:
@@ -326,6 +357,7 @@ class _Cycle:
         self._say(Event(Kind.FAILED, str(error), Level.ERROR, registry=registry, path=error.path, outcome="failed"))
 
     def _tell(self, action: WriteFile | RemoveFile, kind: Kind, verb: str) -> None:
+        self.feuds.done(self.runtime.name, action, self._now(), self.host.exists)
         sentence = f"{verb} {self._short(action.path)}: {action.reason}"
         event = Event(kind, sentence, registry=action.registry, path=action.path, reason=action.reason)
         self._say(replace(event, action="write" if kind is Kind.WROTE else "remove", outcome="changed"))
@@ -360,6 +392,8 @@ class _Cycle:
             deferred=plan.deferred,
             errors=tuple(map(str, errors)) + ((self.bug,) if self.bug else ()),
             stale_namespace=any(isinstance(error, StaleNamespaceError) for error in self.errors),
+            contentions=plan.contentions,
+            contended_seconds=min((each.until - self._now() for each in plan.contentions), default=None),
         )
 
     def _outcome(self, plan: Plan) -> Outcome:
@@ -369,12 +403,6 @@ class _Cycle:
             return Outcome.DEGRADED
         if plan.conflicts:
             return Outcome.CONFLICT
+        if plan.contentions:
+            return Outcome.CONTENDED
         return Outcome.UNCHANGED if self.tally.is_empty else Outcome.CHANGED
-
-
-def describe_bug(error: BaseException) -> str:
-    """An unexpected exception in one line: its type and where it came from. Its text may quote file content, and
-    with that a secret, so it is left out."""
-    frames = traceback.extract_tb(error.__traceback__)
-    place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
-    return f"{type(error).__name__}{place}"

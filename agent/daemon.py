@@ -18,8 +18,8 @@ from enum import Enum
 from queue import Empty, SimpleQueue
 
 from agent import __version__, systemd
-from agent.converge import Emit, describe_bug
-from agent.errors import HostError
+from agent.converge import Emit
+from agent.errors import HostError, describe_bug
 from agent.events import Event, Kind, Level
 from agent.keeper import Keeper, count_registries
 from agent.node import Places, RealHost, locked

@@ -55,6 +55,12 @@ class Kind(Enum):
     DRIFT = "c6ad1048039c4e139eca65812653487b"
     """Something we own was changed by somebody else and is put back."""
 
+    CONTENDED = "1192748ed3fa4c34b610741a8edfddbd"
+    """Somebody else keeps changing a file that we put back: it is put back ever more rarely."""
+
+    CALM = "8f3816b7dcf24fac9bd16d7209b1ca6b"
+    """A contended file is contended no longer."""
+
     STARTED = "918f665ac85347b09800c82351b82d7d"
     """The agent started."""
 

@@ -6,18 +6,20 @@ import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 
-from agent import converge, desired, source, status
+from agent import converge, desired, feud, source, status
 from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 from agent.events import Event, Kind, Level
+from agent.feud import Feuds
 from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
-from agent.plan import Conflict, Deferred
+from agent.plan import Conflict, Contention, Deferred
 from agent.source import Source
 from agent.status import Status
 
 LAST_GOOD = "last-good.yaml"
 STATUS = "status.json"
+FEUDS = "contended.json"
 
 _TROUBLE = (Outcome.FAILED, Outcome.DEGRADED)
 
@@ -43,6 +45,9 @@ class Keeper:
     _tally: Tally = field(default_factory=Tally)
     _announced: str = ""
     _said: set[Conflict | Deferred] = field(default_factory=set)
+    _feuds: Feuds = field(default_factory=Feuds)
+    _kept_feuds: bytes = b""
+    _contended: frozenset[str] = frozenset()
     _in_trouble: bool = False
     _change: str = ""
     _published: bytes = b""
@@ -52,6 +57,9 @@ class Keeper:
         self.host.allow(())
         self.host.sweep()
         self._kept = self.host.read_state(LAST_GOOD)
+        self._kept_feuds = self.host.read_state(FEUDS) or b""
+        self._feuds = feud.decode(self._kept_feuds, self.host.now().unix_seconds)
+        self._contended = self._feuds.contended
         self._read()
         if self.state is None and self._kept is not None:
             self._fall_back(self._kept)
@@ -66,7 +74,7 @@ class Keeper:
         self._read(is_final=acts)
         if self.state is None:
             return None
-        self.result = converge.converge(self.state, self.host, self.emit, acts=acts)
+        self.result = converge.converge(self.state, self.host, self.emit, acts=acts, feuds=self._feuds)
         self._account(self.state, self.result)
         if acts:
             self._warn(self.state)
@@ -134,6 +142,8 @@ class Keeper:
         elif not result.tally.is_empty:
             self._change = self._change or "after somebody else's change was put right"
         self._announce_open_points(state, result)
+        self._announce_contentions(state, result)
+        self._keep_feuds(state)
         if result.outcome in _TROUBLE:
             self._in_trouble = True
             return
@@ -183,6 +193,40 @@ class Keeper:
         event = Event(Kind.DEFERRED, sentence, Level.NOTICE, generation=state.short_generation, runtime=runtime)
         self.emit(replace(event, action=act, reason=deferred.reason))
 
+    def _announce_contentions(self, state: DesiredState, result: CycleResult) -> None:
+        """Each when it begins and when it ends."""
+        for contention in result.contentions:
+            if contention.path not in self._contended:
+                self._say_contended(state, contention)
+        now = frozenset(contention.path for contention in result.contentions)
+        is_new = state.generation != self._announced
+        quiet = f"nobody else has changed it for {feud.WINDOW_SECONDS / 60:.0f} min"
+        for path in sorted(self._contended - now):
+            sentence = f"{path} is no longer contended: {'the desired state is new' if is_new else quiet}"
+            self.emit(Event(Kind.CALM, sentence, Level.NOTICE, state.short_generation, path=path))
+        self._contended = now
+
+    def _say_contended(self, state: DesiredState, contention: Contention) -> None:
+        by = f" ({contention.writer}, by its marks)" if contention.writer else ""
+        sentence = (
+            f"{contention.runtime}: {contention.path} is contended: somebody else{by} has changed it {feud.REVERTS}"
+            f" times within {feud.WINDOW_SECONDS / 60:.0f} min; it is put back ever more rarely from now on, and no"
+            " restart is made meanwhile"
+        )
+        event = Event(Kind.CONTENDED, sentence, Level.WARNING, state.short_generation, contention.runtime)
+        self.emit(replace(event, path=contention.path, reason=contention.writer, outcome="contended"))
+
+    def _keep_feuds(self, state: DesiredState) -> None:
+        """Over a restart of the agent; nothing is written as long as nothing is contended."""
+        data = self._feuds.encode()
+        if data == self._kept_feuds:
+            return
+        self._kept_feuds = data
+        try:
+            self.host.save_state(FEUDS, data)
+        except HostError as error:
+            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, state.short_generation, path=error.path))
+
     def _keep_good(self, state: DesiredState) -> None:
         if self._good == self._kept:
             return
@@ -223,6 +267,7 @@ class Keeper:
             runtimes=self._reports(state),
             pending=tuple(status.pending_of(part.runtime, d) for part in result.runtimes for d in part.deferred),
             conflicts=tuple(conflict for part in result.runtimes for conflict in part.conflicts),
+            contentions=result.contentions,
             problems=_problems(self.rejected),
             last_error=errors[0] if errors else self.status.last_error,
             last_error_at=seconds if errors else self.status.last_error_at,

@@ -204,7 +204,8 @@ class ActiveState(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UnitState:
-    """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running)."""
+    """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running); one
+    that `is_masked` may run, and once it has ended systemd does not start it again."""
 
     active: ActiveState = ActiveState.OFF
     loaded: bool = False
@@ -212,6 +213,7 @@ class UnitState:
     main_pid: int = 0
     invocation_id: str = ""
     started_at: float = 0.0
+    is_masked: bool = False
 
     @property
     def is_up(self) -> bool:

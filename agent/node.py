@@ -99,8 +99,12 @@ class RealHost:
         own = self._places.state_directory
         owned = {os.path.dirname(path) for path in self.ledger().entries}
         for directory in sorted({own, f"{own}/originals", self._places.run_directory, *owned}):
-            with suppress(HostError):
-                self._files.sweep(directory)
+            self.sweep_directory(directory)
+
+    def sweep_directory(self, path: str) -> None:
+        """Remove what a crash left of our own writes in a directory that nobody else writes to."""
+        with suppress(HostError):
+            self._files.sweep(path)
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -371,11 +375,11 @@ def _is_settled(signature: Signature) -> bool:
 
 
 @contextmanager
-def locked(places: Places, purpose: str) -> Iterator[None]:
-    """Be the only mirror-agent that works on this root. Raises LockedError that says who is."""
+def locked(places: Places, purpose: str, name: str = "lock") -> Iterator[None]:
+    """Be the only mirror-agent that works on this root, or does `name`. Raises LockedError that says who is."""
     directory = places.run_directory if places.root == "/" else places.root + places.run_directory
     os.makedirs(directory, mode=0o755, exist_ok=True)
-    path = f"{directory}/lock"
+    path = f"{directory}/{name}"
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
     try:
         _take(descriptor, path)

@@ -5,14 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum
 
-from agent.plan import Act, Conflict, Deferred
+from agent.plan import Act, Conflict, Contention, Deferred
 
 
 class Outcome(Enum):
-    """How one runtime's cycle ended, best first. DEGRADED: it did not fail, and yet the second plan is not empty."""
+    """How one runtime's cycle ended, best first. CONTENDED: somebody else keeps changing a file, which waits. DEGRADED:
+    it did not fail, and yet the second plan is not empty."""
 
     UNCHANGED = "unchanged"
     CHANGED = "changed"
+    CONTENDED = "contended"
     CONFLICT = "conflict"
     DEGRADED = "degraded"
     FAILED = "failed"
@@ -59,7 +61,8 @@ def _count(number: int, noun: str) -> str:
 @dataclass(frozen=True, slots=True)
 class RuntimeResult:
     """One runtime's part of a cycle. `pending_acts` are wanted and were not allowed yet (settle time, READY first);
-    `deferred` are wanted and postponed by policy."""
+    `deferred` are wanted and postponed by policy; `contended_seconds` pass before the next look at what is
+    contended."""
 
     runtime: str
     outcome: Outcome
@@ -69,6 +72,8 @@ class RuntimeResult:
     deferred: tuple[Deferred, ...] = ()
     errors: tuple[str, ...] = ()
     stale_namespace: bool = False
+    contentions: tuple[Contention, ...] = ()
+    contended_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +100,12 @@ class CycleResult:
 
     @property
     def retry_after_seconds(self) -> float | None:
-        """When the earliest deferred act may be tried again; None if no time changes anything."""
+        """When the earliest deferred act may be tried again, or a contended file; None if no time changes anything."""
         waits = [d.retry_after_seconds for r in self.runtimes for d in r.deferred if d.retry_after_seconds is not None]
+        waits += [r.contended_seconds for r in self.runtimes if r.contended_seconds is not None]
         return min(waits, default=None)
+
+    @property
+    def contentions(self) -> tuple[Contention, ...]:
+        """Those of all runtimes."""
+        return tuple(contention for result in self.runtimes for contention in result.contentions)

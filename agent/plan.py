@@ -17,6 +17,7 @@ class WriteFile:
 
     `mode` is set on the new file; an existing file's owner, group and xattrs are kept unless `owner` says otherwise.
     `verbatim` is an original given back as it stood: unlike what we made, it need not be valid by its own syntax.
+    `needs` are registries whose files must be there first: written after all others, and not at all if one failed.
     """
 
     path: str
@@ -27,6 +28,7 @@ class WriteFile:
     owner: tuple[int, int] | None = None
     registry: str = ""
     verbatim: bool = False
+    needs: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +144,19 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True)
+class Contention:
+    """A file that somebody else keeps changing back. `writer` is a tool that is recognised by its marks, "" if none is;
+    with `is_held` the file is somebody else's now and is put back at `until` (Unix seconds), else it is as we want it,
+    and the contention ends then if it stays so."""
+
+    path: str
+    runtime: str
+    writer: str
+    until: float
+    is_held: bool = True
+
+
+@dataclass(frozen=True, slots=True)
 class KeyOriginal:
     """What one key held before we owned it, as compact JSON text; None: the key was not there."""
 
@@ -176,7 +191,8 @@ class Plan:
     """One runtime's way from observed to desired: claims first, then actions in order, releases last.
 
     Actions are ordered directories, writes, removals, acts. An empty plan means converged. `keeps` are contents that
-    may be needed again: they are kept as originals before the first write.
+    may be needed again: they are kept as originals before the first write; `contentions` say what was taken out of it
+    because somebody else keeps changing it.
     """
 
     runtime: str
@@ -187,6 +203,7 @@ class Plan:
     deferred: tuple[Deferred, ...] = ()
     remember: Memory | None = None
     keeps: tuple[bytes, ...] = field(default=(), repr=False)
+    contentions: tuple[Contention, ...] = ()
 
     @property
     def file_actions(self) -> tuple[FileAction, ...]:

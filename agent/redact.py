@@ -20,6 +20,7 @@ _USERINFO = re.compile(r"(?<=://)[^\s/@\"']+@")
 _JSON_TOKEN = re.compile(r'"(?:\\.|[^"\\\n])*"|[][{},:]|[^\s"\[\]{},:]+')
 _TOML_TABLE = re.compile(r"^\s*\[")
 _TOML_KEY = re.compile(r"""^(\s*(?:[\w.-]|"(?:\\.|[^"\\])*"|'[^']*')+\s*=\s*)(.*)$""")
+_TOML_INNER_KEY = re.compile(r"""((?:[\w.-]|"(?:\\.|[^"\\])*"|'[^']*')+)\s*=""")
 _TOML_WORD = re.compile(r"""[\w-]+|"(?:\\.|[^"\\])*"|'[^']*'""")
 
 
@@ -76,10 +77,15 @@ def _redact_toml(lines: list[str]) -> Iterator[str]:
             in_headers, hides = _is_secret_path(line), False
             yield line
         elif entry := _TOML_KEY.match(line):
-            hides = in_headers or _is_secret_path(entry.group(1))
+            hides = in_headers or _is_secret_path(entry.group(1)) or _holds_secret(entry.group(2))
             yield f'{entry.group(1)}"{HIDDEN}"' if hides else line
         else:
             yield HIDDEN if hides and line.strip() else line
+
+
+def _holds_secret(value: str) -> bool:
+    """Whether a value is an inline table, or a list of them, with a secret somewhere in it."""
+    return value.lstrip().startswith(("{", "[")) and any(map(_is_secret_path, _TOML_INNER_KEY.findall(value)))
 
 
 def _is_secret_path(text: str) -> bool:

@@ -12,7 +12,7 @@ from typing import Any
 
 from agent.errors import Problem
 from agent.model import RegistryReport, RuntimeReport
-from agent.plan import Conflict, Deferred, Reload
+from agent.plan import Conflict, Contention, Deferred, Reload
 
 FORMAT = 1
 
@@ -47,6 +47,7 @@ class Status:
     runtimes: tuple[RuntimeReport, ...] = ()
     pending: tuple[Pending, ...] = ()
     conflicts: tuple[Conflict, ...] = ()
+    contentions: tuple[Contention, ...] = ()
     problems: tuple[Problem, ...] = ()
     last_error: str = ""
     last_error_at: float = 0.0
@@ -59,7 +60,8 @@ class Status:
     @property
     def is_live(self) -> bool:
         """Whether every runtime that runs has what is desired, with nothing pending and nothing wrong."""
-        troubled = self.pending or self.conflicts or self.problems or self.outcome in {"degraded", "failed", "conflict"}
+        waiting = self.pending or self.conflicts or self.contentions or self.problems
+        troubled = waiting or self.outcome in {"degraded", "failed", "conflict", "contended"}
         return not troubled and all(report.live is not False for report in self.runtimes)
 
 
@@ -85,6 +87,7 @@ def decode(data: bytes) -> Status | None:
             runtimes=tuple(_runtime(item) for item in raw.get("runtimes", ())),
             pending=tuple(Pending(**item) for item in raw.get("pending", ())),
             conflicts=tuple(Conflict(**item) for item in raw.get("conflicts", ())),
+            contentions=tuple(Contention(**item) for item in raw.get("contentions", ())),
             problems=tuple(Problem(**item) for item in raw.get("problems", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):

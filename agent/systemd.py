@@ -160,6 +160,7 @@ def unit_state(name: str) -> UnitState:
         main_pid=pid,
         invocation_id=shown.get("InvocationID", ""),
         started_at=_started_at(pid, shown.get("ExecMainStartTimestampMonotonic", "")),
+        is_masked=shown.get("LoadState") == "masked",
     )
 
 

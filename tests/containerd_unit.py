@@ -9,6 +9,7 @@ from agent.errors import HostError
 from agent.ledger import Ledger
 from agent.model import Absent, ActiveState, CommandResult, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
+from agent.runtimes._config_toml import read_config
 from tests.fakes import FakeHost
 
 CONFIG = "/etc/containerd/config.toml"
@@ -71,8 +72,13 @@ class ContainerdHost(FakeHost):
         if argv[-1] == "dump":
             rejected = any(word in self.config for word in self.rejects)
             return CommandResult(1, "", "no") if rejected else CommandResult(0, self.config, "")
-        state = "error" if any(word in self.loaded for word in self.breaks_cri) else "ok"
+        state = "error" if any(word in self.loaded for word in self.breaks_cri) or self._clashes() else "ok"
         return CommandResult(0, f"TYPE ID PLATFORMS STATUS\nio.containerd.grpc.v1 cri linux/amd64 {state}\n", "")
+
+    def _clashes(self) -> bool:
+        """As containerd has it: config_path does not go together with the tables that it replaces."""
+        found = read_config(self.loaded, (1, 7, 24))
+        return bool(found.config_path) and (found.has_mirrors or found.has_tls)
 
     def restart_unit(self, unit: str, deadline_seconds: float) -> None:
         self._step()

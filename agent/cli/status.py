@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from agent.model import DesiredState
     from agent.node import RealHost
     from agent.plan import Plan
+    from agent.proof import Proof
     from agent.status import Status
 
 NAME = "status"
@@ -25,6 +26,10 @@ DESCRIPTION = """\
 Says for each runtime whether the *running* daemon has what is desired, and for each registry which hosts it is asked
 from, in order. As root it looks for itself; others see what the service last published.
 Exit code 0: live. 3: not, and the lines above say why: drift, something pending, a conflict, an invalid file.
+
+--prove puts the running daemons to the test: a hosts.toml for a registry that cannot exist, which names a listener of
+this command on 127.0.0.1, is laid for a moment, and containerd (over its CRI socket) or Docker (where it reads such
+files) is asked to pull from there. If it comes to the listener, it reads what is written. Exit code 0: live and proved.
 """
 
 
@@ -32,8 +37,8 @@ Exit code 0: live. 3: not, and the lines above say why: drift, something pending
 class Shown:
     """A status as it is shown, at `now` (Unix seconds). `missing` are the steps that would make it converged, `is_new`
     says that this desired state was not in force before (so that they are no drift), `names_nothing` that there is
-    nothing to manage in it. `daemon_pid` is 0 where a daemon
-    should run and does not, None where none should; `looked` says whether this is a fresh look."""
+    nothing to manage in it. `daemon_pid` is 0 where a daemon should run and does not, None where none should; `looked`
+    says whether this is a fresh look, `proofs` what a test of the running daemons came to, None if there was none."""
 
     status: Status
     now: float
@@ -42,19 +47,29 @@ class Shown:
     names_nothing: bool = False
     daemon_pid: int | None = None
     looked: bool = True
+    proofs: tuple[Proof, ...] | None = None
 
     @property
     def is_live(self) -> bool:
         """The one answer: exit code 0."""
-        return bool(self.status.generation) and self.status.is_live and not self.missing
+        return bool(self.status.generation) and self.status.is_live and not self.missing and self.is_proved
+
+    @property
+    def is_proved(self) -> bool:
+        """Nothing that was put to the test failed it, and something was; or no test was asked for."""
+        told = {proof.is_proved for proof in self.proofs or ()}
+        return self.proofs is None or (False not in told and True in told)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """No options of its own."""
+    """Its own option."""
+    parser.add_argument("--prove", action="store_true", help="put the running daemons to the test (root)")
 
 
 def run(session: Session) -> int:
     """Print the status."""
+    if session.options.prove and os.geteuid() != 0:
+        raise HostError("status --prove", "asks the running daemons", "run it as root")
     shown = look(session) if _may_look(session) else published(session)
     if session.json:
         session.write_json(document(shown))
@@ -97,8 +112,20 @@ def look(session: Session) -> Shown:
         status, missing = _observed(status, desired, host)
     pid = session.daemon_pid() or (0 if session.settings.root == "/" else None)
     is_new = status.generation != known.generation
+    if is_new or not pid:
+        status = replace(status, contentions=())
     empty = desired is not None and desired.names_nothing
-    return Shown(status, host.now().unix_seconds, missing, is_new=is_new, names_nothing=empty, daemon_pid=pid)
+    now = host.now().unix_seconds
+    shown = Shown(status, now, missing, is_new=is_new, names_nothing=empty, daemon_pid=pid)
+    return replace(shown, proofs=_proofs(session, desired, host)) if session.options.prove else shown
+
+
+def _proofs(session: Session, desired: DesiredState | None, host: RealHost) -> tuple[Proof, ...]:
+    if desired is None:
+        return ()
+    from agent import prove
+
+    return prove.prove(desired, host, session.places)
 
 
 def _in_force(session: Session, host: RealHost) -> tuple[DesiredState | None, tuple[Problem, ...]]:
@@ -152,4 +179,9 @@ def document(shown: Shown) -> dict[str, Any]:
     from agent.status import encode
 
     answer = {"live": shown.is_live, "daemon_pid": shown.daemon_pid, "fresh": shown.looked}
-    return {**answer, **json.loads(encode(shown.status)), "missing": list(shown.missing)}
+    proofs = {} if shown.proofs is None else {"proofs": [_proof(each) for each in shown.proofs]}
+    return {**answer, **json.loads(encode(shown.status)), "missing": list(shown.missing), **proofs}
+
+
+def _proof(proof: Proof) -> dict[str, Any]:
+    return {"runtime": proof.runtime, "proved": proof.is_proved, "sentence": proof.sentence}

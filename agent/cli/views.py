@@ -12,6 +12,8 @@ from agent.model import RegistryReport, RuntimeReport
 
 if TYPE_CHECKING:
     from agent.cli.status import Shown
+    from agent.plan import Contention
+    from agent.proof import Proof
 
 HEAD_COLUMNS = 10
 NARROWEST_COLUMNS = 60
@@ -39,12 +41,26 @@ def word_of(shown: Shown) -> str:
         ("invalid", bool(status.problems)),
         ("failed", status.outcome == "failed"),
         ("conflict", bool(status.conflicts)),
+        ("contended", bool(status.contentions)),
         ("drifted", bool(shown.missing) and not shown.is_new),
         ("pending", bool(shown.missing or status.pending)),
         ("degraded", status.outcome == "degraded"),
         ("not live", any(report.live is False for report in status.runtimes)),
     )
     return next((word for word, holds in candidates if holds), "converged")
+
+
+def contested(contention: Contention, now: float) -> str:
+    """Who fights over a file, and what becomes of it."""
+    by = f" ({contention.writer}, by its marks)" if contention.writer else ""
+    when = f"in {lasting(max(0.0, contention.until - now))}"
+    what = f"it is put back {when}" if contention.is_held else f"it is as desired; over {when} without a change"
+    return f"somebody else{by} keeps changing it, and the runtime is not restarted meanwhile; {what}"
+
+
+def lasting(seconds: float) -> str:
+    """`40 s`, from two minutes on `9 min`."""
+    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 
 def age(seconds: float) -> str:
@@ -116,14 +132,24 @@ def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
         yield _trouble("invalid", problem.line_of(status.source), paint)
     for conflict in status.conflicts:
         yield _trouble("conflict", f"{conflict.path}: {conflict.reason}", paint)
+    for contention in status.contentions:
+        yield _trouble("contended", f"{contention.path}: {contested(contention, shown.now)}", paint)
     for step in shown.missing:
         yield _trouble("pending" if shown.is_new else "drift", step, paint)
     for pending in status.pending:
         yield _trouble("pending", f"{pending.runtime}: {pending.action}: {pending.reason}", paint)
     if status.last_error and status.outcome in {"failed", "degraded"}:
         yield _trouble("last error", f"{age(shown.now - status.last_error_at)}: {status.last_error}", paint)
+    for proof in shown.proofs or ():
+        yield _proof_line(proof, paint)
     if shown.daemon_pid == 0:
         yield _trouble("no daemon", "nobody keeps it so: systemctl start mirror-agent", paint)
+
+
+def _proof_line(proof: Proof, paint: Paint) -> str:
+    """`proved`, `not proved`, or `no proof` where there is nothing to prove."""
+    word, style = {True: ("proved", "good"), False: ("not proved", "bad"), None: ("no proof", "dim")}[proof.is_proved]
+    return f"{paint(style, padded(word, HEAD_COLUMNS))}  {plain(f'{proof.title}: {proof.sentence}')}"
 
 
 def _trouble(word: str, sentence: str, paint: Paint) -> str:

@@ -17,6 +17,7 @@ from agent.plan import Plan
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
     from agent.image import Image
+    from agent.proof import Bait, Proof
     from agent.route import Route
 
 ObservedT = TypeVar("ObservedT")
@@ -53,6 +54,11 @@ class Runtime(Protocol[ObservedT]):
 
     def report(self, desired: DesiredState, observed: ObservedT) -> RuntimeReport:
         """Pure. What `status` shows."""
+        ...
+
+    def proof(self, desired: DesiredState, observed: ObservedT) -> Bait | Proof:
+        """Pure. How `status --prove` can put the running daemon to the test; the Proof itself where the daemon has told
+        already, or cannot be tested."""
         ...
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:

@@ -11,12 +11,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.model import ActiveState, DesiredState, Regular, Unusable
-from agent.runtimes._config_edit import Location, NotEditableError, created, location_of, with_path
+from agent.plan import KeyOriginal
+from agent.runtimes._config_edit import KEY, NotEditableError, created, location_of, value_of, with_path
 from agent.runtimes._config_file import ConfigFile
 from agent.runtimes._config_toml import CriConfig, Version, cri_tables, locations, read_config
-from agent.runtimes._containerd_config import directories_of, uses
+from agent.runtimes._containerd_config import clashes, directories_of, uses
+from agent.runtimes._legacy_decide import changes_of, claims_of, releases_of, told, with_tables
+from agent.runtimes._legacy_edit import MIRRORS, TLS, with_keys
+from agent.runtimes._legacy_plan import Migration, standing_keys, tables_of
+from agent.runtimes._legacy_tables import Tables
 
-_FIRST_WITH_HOSTS_TOML: Version = (1, 5, 0)
 _OLDEST_2: Version = (2, 0, 0)
 _READS_VERSION_1: Version = (2, 3, 0)
 _SETTLED = frozenset({ActiveState.ACTIVE, ActiveState.INACTIVE, ActiveState.OFF})
@@ -32,35 +36,64 @@ _WAYS = {
 
 @dataclass(frozen=True, slots=True)
 class Edit:
-    """What the file becomes, why, and where in it the key stands."""
+    """What the file becomes, why, what of it is ours from then on, and for which registries a file must be there
+    first."""
 
     content: bytes = field(repr=False)
     reason: str
-    location: Location
+    keys: tuple[KeyOriginal, ...] = field(repr=False)
+    needs: frozenset[str] = frozenset()
+    releases: tuple[str, ...] = ()
 
 
-def decide(look: ConfigFile, desired: DesiredState) -> Edit | str | None:
+def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edit | str | None:
     """An edit; or why there must be none although certs.d is not in use; or None: nothing to do, or not now."""
-    certs_dir, version = desired.containerd.certs_dir, look.daemon.version
+    certs_dir = desired.containerd.certs_dir
     config = look.effective()
     if isinstance(look.state, Unusable):
         return f"{look.state.reason}, so config_path cannot be set: put a file there"
     if config is None:
         return "cannot be read as TOML, so config_path cannot be set: mend it"
-    if config.is_cri_disabled or (version is not None and version < _FIRST_WITH_HOSTS_TOML):
+    if config.is_cri_disabled:
         return None
-    refusal = next(_refusals(look, config, certs_dir), "")
-    if refusal or uses(look.daemon, config, certs_dir) or not _is_time(look):
+    if migration.tables is not None:
+        return _decide_tables(look, desired, migration.tables)
+    is_right = uses(look.daemon, config, certs_dir) and not clashes(look.daemon, config)
+    refusal = next(_refusals(look, config, migration if not is_right else Migration()), "")
+    if refusal or is_right or not _is_time(look, migration):
         return refusal or None
-    return next(_obstacles(look, config, desired), "") or _edit(look, config, certs_dir)
+    return next(_obstacles(look, config, desired), "") or _edit(look, config, certs_dir, migration)
 
 
-def _is_time(look: ConfigFile) -> bool:
+def _decide_tables(look: ConfigFile, desired: DesiredState, tables: Tables) -> Edit | str | None:
+    """The same for a containerd that reads the old tables alone."""
+    config = look.effective() or CriConfig()
+    refusal = _rejection(look)
+    try:
+        changes = changes_of(look, tables)
+        if refusal or not changes or not _is_time(look, Migration()):
+            return refusal or None
+        if obstacle := next(_obstacles(look, config, desired), ""):
+            return obstacle
+        content = with_tables(look, changes)
+    except NotEditableError as error:
+        return f"{error}: write the mirrors tables by hand"
+    version = look.daemon.version_text
+    return Edit(
+        content,
+        f"containerd {version} reads no hosts.toml, but registry.mirrors: {told(changes)}",
+        claims_of(look, tables),
+        releases=releases_of(look, tables),
+    )
+
+
+def _is_time(look: ConfigFile, migration: Migration) -> bool:
     """Up, stopped or out of our hands. A unit that starts, stops or has failed is left in peace; one that is stopped
     cannot be asked for its version, so what depends on that waits; nothing is made where there is no containerd."""
     unit = look.daemon.unit
     settled = unit.is_up if unit.active is ActiveState.ACTIVE else unit.active in _SETTLED
-    waits = unit.active is ActiveState.INACTIVE and (bool(look.imports) or _file_version(look) < 2)
+    depends = bool(look.imports or migration.standing) or _file_version(look) < 2
+    waits = unit.active is ActiveState.INACTIVE and depends
     return settled and not waits and bool(look.daemon.program)
 
 
@@ -72,22 +105,28 @@ def _file_version(look: ConfigFile) -> int:
 # --- why not ---------------------------------------------------------------------------------------------------------
 
 
-def _refusals(look: ConfigFile, config: CriConfig, certs_dir: str) -> Iterator[str]:
+def _refusals(look: ConfigFile, config: CriConfig, migration: Migration) -> Iterator[str]:
     """What is wrong even where config_path is right."""
-    if look.daemon.dump is not None and look.daemon.dump.returncode != 0 and look.digest != look.daemon.memory.trial:
-        yield "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"
-    legacy = _legacy(config)
-    if legacy and not uses(look.daemon, config, certs_dir):
+    if rejection := _rejection(look):
+        yield rejection
+    if migration.standing and migration.refusal:
         yield (
-            f"has {legacy}, which containerd does not combine with config_path: say the same in the desired state, "
-            "remove them here, and config_path is set"
+            f"has {_legacy(migration)}, which containerd does not combine with config_path, and which cannot be moved "
+            f"into hosts.toml: {migration.refusal}. Say the same in the desired state, or remove them here"
         )
-    elif config.has_mirrors:
-        yield "has config_path and registry.mirrors, with which containerd's CRI does not start: remove the mirrors"
+    elif config.has_mirrors and not migration.standing and not look.imports:
+        yield "has registry.mirrors, which cannot be found in it: remove them, and config_path is set"
 
 
-def _legacy(config: CriConfig) -> str:
-    names = ["registry.mirrors"] * config.has_mirrors + ["registry.configs.*.tls"] * config.has_tls
+def _rejection(look: ConfigFile) -> str:
+    if look.daemon.dump is not None and look.daemon.dump.returncode != 0 and look.digest != look.daemon.memory.trial:
+        return "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"
+    return ""
+
+
+def _legacy(migration: Migration) -> str:
+    names = ["registry.mirrors"] * any(key.startswith(MIRRORS) for key in migration.standing)
+    names += ["registry.configs.*.tls"] * any(key.startswith(TLS) for key in migration.standing)
     return " and ".join(names)
 
 
@@ -105,7 +144,7 @@ def _obstacles(look: ConfigFile, config: CriConfig, desired: DesiredState) -> It
         yield f"config_path is {config.config_path} and {owner}: name it as containerd.certs_dir"
     yield from _imported(look)
     yield from _versions(look)
-    if look.cri_fails and not look.daemon.memory.trial:
+    if look.cri_fails and not look.daemon.memory.trial and not (config.config_path and clashes(look.daemon, config)):
         yield "containerd's CRI plugin does not run (ctr plugins ls), so nothing is changed here until it does"
 
 
@@ -135,8 +174,11 @@ def _imported(look: ConfigFile) -> Iterator[str]:
             return
         if tables and merges and file_version > _file_version(look):
             yield f"imports {path} of version {file_version}, which hides the CRI tables here: give both one version"
-        if any("config_path" in str(table.get("registry")) or not merges for table in tables):
+        said = [str(table.get("registry")) for table in tables]
+        if any("config_path" in each or not merges for each in said):
             yield f"imports {path}, whose CRI table decides and is not ours: set config_path there"
+        if any("'mirrors'" in each or "'tls'" in each for each in said):
+            yield f"imports {path}, whose registry.mirrors or tls containerd does not combine with config_path"
 
 
 def _versions(look: ConfigFile) -> Iterator[str]:
@@ -151,17 +193,37 @@ def _versions(look: ConfigFile) -> Iterator[str]:
 # --- the edit --------------------------------------------------------------------------------------------------------
 
 
-def _edit(look: ConfigFile, config: CriConfig, certs_dir: str) -> Edit | str:
+def _edit(look: ConfigFile, config: CriConfig, certs_dir: str, migration: Migration) -> Edit | str:
     if not isinstance(look.state, Regular):
         location = locations(2, None)[0]
-        return Edit(created(location, certs_dir), f"there was none, and {_reason(config, certs_dir)}", location)
-    tables = locations(_file_version(look), look.daemon.version)
+        reason = f"there was none, and {_reason(config, certs_dir)}"
+        return Edit(created(location, certs_dir), reason, (KeyOriginal(KEY, None),))
+    content = look.state.content
     try:
-        location = location_of(look.state.content, tables)
-        content = with_path(look.state.content, location, certs_dir)
+        standing = standing_keys(look)
+        bare = with_keys(content, tables_of(look), dict.fromkeys(standing)) if standing else content
+        keys = [KeyOriginal(key, value) for key, value in standing.items()]
+        if uses(look.daemon, config, certs_dir):
+            reason = f"{_moved(look, migration)}: beside config_path the CRI does not start"
+            return Edit(bare, reason, tuple(keys), migration.names)
+        location = location_of(content, locations(_file_version(look), look.daemon.version))
+        edited = with_path(bare, location, certs_dir)
+        keys.append(KeyOriginal(KEY, value_of(content, location)))
     except NotEditableError as error:
         return f'{error}: set config_path = "{certs_dir}" by hand'
-    return Edit(content, _reason(config, certs_dir), location)
+    reason = _reason(config, certs_dir) + (f"; {_moved(look, migration)}" if standing else "")
+    return Edit(edited, reason, tuple(keys), migration.names if standing else frozenset())
+
+
+def _moved(look: ConfigFile, migration: Migration) -> str:
+    """What becomes of the old tables."""
+    where = f" to hosts.toml ({', '.join(sorted(migration.names))})" if migration.names else " away"
+    is_deaf = look.daemon.version is not None and look.daemon.version >= _OLDEST_2
+    again = any(key.startswith(TLS) for key in migration.standing) and is_deaf
+    names = _legacy(migration)
+    text = f"{names} {'move' if ' and ' in names else 'moves'}{where}"
+    text += f", where containerd {look.daemon.version_text} reads tls again" if again and migration.names else ""
+    return text + "".join(f"; {path} was there already and stays" for path in migration.foreign)
 
 
 def _reason(config: CriConfig, certs_dir: str) -> str:

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import copy
 import json
+import operator
+import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tomlkit
 from tomlkit.exceptions import TOMLKitError
 
 KEY = "config_path"
+LINES = re.compile(r"[^\n]*\n|[^\n]+")
 Location = tuple[str, ...]
 """The keys that lead to a table."""
 
@@ -31,67 +34,71 @@ def created(location: Location, directory: str) -> bytes:
 
 def with_path(content: bytes, location: Location, directory: str) -> bytes:
     """The content with config_path set in the table at `location`. Raises NotEditableError."""
-    wanted = _parse(content)
+    wanted = parse(content)
     table = _table(wanted, location, make=True)
-    is_new = table == {} and _lookup(_parse(content), location) is None
+    is_new = table == {} and lookup(parse(content), location) is None
     table[KEY] = directory
     edits = [lambda text: _appended(text, location, directory)] if is_new else []
-    return _edited(content, wanted, [*edits, lambda text: _set(text, location, directory)])
+    if not any(not isinstance(value, dict) for key, value in table.items() if key != KEY):
+        edits.append(lambda text: _inserted(text, location, directory))
+    return edited(content, wanted, [*edits, lambda text: _set(text, location, directory)])
 
 
 def without_path(content: bytes, location: Location, before: str | None) -> bytes:
     """The content with config_path as it was: `before` is compact JSON, None if the key was not there. A table that we
     appended goes with it. Raises NotEditableError."""
-    wanted = _parse(content)
+    wanted = parse(content)
     table = _table(wanted, location, make=False)
     if before is not None:
         value = json.loads(before)
         table[KEY] = value
-        return _edited(content, wanted, [lambda text: _set(text, location, value)])
+        return edited(content, wanted, [lambda text: _set(text, location, value)])
     directory = table.pop(KEY, None)
     bare = copy.deepcopy(wanted)
     _prune(bare, location)
     if isinstance(directory, str):
         try:
-            return _edited(content, bare, [lambda text: _cut(text, location, directory)])
+            return edited(content, bare, [lambda text: _cut(text, location, directory)])
         except NotEditableError:
             pass
-    return _edited(content, wanted, [lambda text: _unset(text, location)])
+    return edited(content, wanted, [lambda text: _unset(text, location)])
 
 
 def location_of(content: bytes, locations: tuple[Location, ...]) -> Location:
     """The first of the tables that holds a config_path, else the first."""
-    document = _parse(content)
-    holding = (each for each in locations if (_lookup(document, each) or {}).get(KEY))
+    document = parse(content)
+    holding = (each for each in locations if (lookup(document, each) or {}).get(KEY))
     return next(holding, locations[0])
 
 
 def value_of(content: bytes, location: Location) -> str | None:
     """config_path in that table as compact JSON, None if it is not there. Raises NotEditableError."""
-    table = _lookup(_parse(content), location) or {}
+    table = lookup(parse(content), location) or {}
     return json.dumps(table[KEY]) if KEY in table else None
 
 
 # --- inside ----------------------------------------------------------------------------------------------------------
 
-_Table = dict[str, Any]
+Table = dict[str, Any]
 
 
-def _parse(content: bytes) -> _Table:
+def parse(content: bytes) -> Table:
+    """The content as values. Raises NotEditableError."""
     try:
         return tomllib.loads(content.decode())
     except (ValueError, RecursionError) as error:
         raise NotEditableError("is no valid TOML") from error
 
 
-def _lookup(document: _Table, location: Location) -> _Table | None:
+def lookup(document: Table, location: Location) -> Table | None:
+    """The table to which these keys lead, None if there is none."""
     found: object = document
     for key in location:
         found = found.get(key) if isinstance(found, dict) else None
     return found if isinstance(found, dict) else None
 
 
-def _table(document: _Table, location: Location, *, make: bool) -> _Table:
+def _table(document: Table, location: Location, *, make: bool) -> Table:
     for key in location:
         document = document.setdefault(key, {}) if make else document.get(key, {})
         if not isinstance(document, dict):
@@ -99,25 +106,30 @@ def _table(document: _Table, location: Location, *, make: bool) -> _Table:
     return document
 
 
-def _prune(document: _Table, location: Location) -> None:
+def _prune(document: Table, location: Location) -> None:
     """Drop tables on the way that are empty: what `_block` brought into being."""
     for end in range(len(location), 0, -1):
-        parent = _lookup(document, location[: end - 1])
+        parent = lookup(document, location[: end - 1])
         if parent is not None and parent.get(location[end - 1]) == {}:
             del parent[location[end - 1]]
 
 
-def _edited(content: bytes, wanted: _Table, edits: list[Callable[[str], str]]) -> bytes:
-    """The first edit whose outcome means exactly what is wanted."""
+def edited(
+    content: bytes,
+    wanted: Table,
+    edits: Sequence[Callable[[str], str]],
+    same: Callable[[Table, Table], bool] = operator.eq,
+) -> bytes:
+    """The first edit whose outcome means the same as what is wanted. Raises NotEditableError."""
     text = content.decode()
     for edit in edits:
         try:
             outcome = _with_newlines_of(text, edit(text))
-            if tomllib.loads(outcome) == wanted:
+            if same(tomllib.loads(outcome), wanted):
                 return outcome.encode()
-        except (ValueError, TOMLKitError, RecursionError, KeyError, TypeError, AttributeError):
+        except (ValueError, StopIteration, TOMLKitError, RecursionError, KeyError, TypeError, AttributeError):
             continue
-    raise NotEditableError("cannot be edited without touching more than config_path")
+    raise NotEditableError("cannot be edited without touching more than its registry tables")
 
 
 def _with_newlines_of(text: str, outcome: str) -> str:
@@ -127,17 +139,22 @@ def _with_newlines_of(text: str, outcome: str) -> str:
     return outcome.replace("\r\n", "\n").replace("\n", "\r\n")
 
 
+def heading(location: Location) -> str:
+    """The line that begins a table."""
+    return f"[{'.'.join(key if key.isalnum() else json.dumps(key) for key in location)}]\n"
+
+
 def _block(location: Location, directory: str) -> str:
-    heading = ".".join(key if key.isalnum() else json.dumps(key) for key in location)
-    return f"[{heading}]\n  {KEY} = {json.dumps(directory)}\n"
+    return f"{heading(location)}  {KEY} = {json.dumps(directory)}\n"
 
 
 def _appended(text: str, location: Location, directory: str) -> str:
     """A new table goes to the end, so that every byte before it stays as it is."""
-    return f"{text}{_gap(text)}{_block(location, directory)}"
+    return f"{text}{gap(text)}{_block(location, directory)}"
 
 
-def _gap(text: str) -> str:
+def gap(text: str) -> str:
+    """What stands between a text and a table that is appended to it."""
     if not text:
         return ""
     return "\n" if text.endswith("\n") else "\n\n"
@@ -150,6 +167,31 @@ def _cut(text: str, location: Location, directory: str) -> str:
     if not found:
         raise NotEditableError("has changed where config_path was set")
     return before + after
+
+
+def _inserted(text: str, location: Location, directory: str) -> str:
+    """Right below the header of a table that has no key of its own: what follows may belong to the next table."""
+    lines = LINES.findall(text)
+    at = next(number for number, line in enumerate(lines) if location_in(line) == location)
+    indent = lines[at][: len(lines[at]) - len(lines[at].lstrip())]
+    lines.insert(at + 1, f"{indent}  {KEY} = {json.dumps(directory)}\n")
+    return "".join(lines)
+
+
+def location_in(line: str) -> Location:
+    """The location that a table's header names, () if the line is none."""
+    if not line.lstrip().startswith("["):
+        return ()
+    try:
+        found: Any = tomllib.loads(line.strip())
+    except ValueError:
+        return ()
+    path: list[str] = []
+    while isinstance(found, dict) and found:
+        key = next(iter(found))
+        path.append(key)
+        found = found[key]
+    return tuple(path)
 
 
 def _set(text: str, location: Location, directory: str) -> str:

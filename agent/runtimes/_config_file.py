@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from agent.host import HostReader
 from agent.ledger import Entry
 from agent.model import Absent, CommandResult, DesiredState, FileState, Now, Regular
-from agent.runtimes._config_edit import KEY
 from agent.runtimes._config_toml import CriConfig, imports_of
 from agent.runtimes._containerd_config import (
     ABSENT,
     NAME,
     Daemon,
+    clashes,
     digest_of,
     directories_of,
     effective,
@@ -35,7 +35,7 @@ _GLOB = re.compile(r"[*?\[]")
 
 @dataclass(frozen=True, slots=True)
 class OwnedFile:
-    """A config.toml of which the ledger says that its config_path is ours. `original` are the bytes before us."""
+    """A config.toml of which the ledger says that keys are ours. `original` are the bytes before us."""
 
     entry: Entry
     state: FileState
@@ -92,11 +92,12 @@ class ConfigFile:
 def look_at_config(host: HostReader, desired: DesiredState, daemon: Daemon) -> ConfigFile:
     """Look at the file, what it imports, and what the ledger says; ask `ctr` only where the answer may matter."""
     ledger = host.ledger()
-    mine = [each for each in ledger.owned_by(NAME) if any(key.key == KEY for key in each.keys)]
+    mine = [each for each in ledger.owned_by(NAME) if each.keys]
     owned = [OwnedFile(each, host.read(each.path), host.original(each.original.sha256)) for each in mine]
     config = _effective(daemon)
     directories = directories_of(config.config_path)
-    matters = not uses(daemon, config, desired.containerd.certs_dir) or daemon.memory.trial
+    is_right = uses(daemon, config, desired.containerd.certs_dir) and not clashes(daemon, config)
+    matters = not is_right or daemon.memory.trial
     return ConfigFile(
         daemon=daemon,
         now=host.now(),

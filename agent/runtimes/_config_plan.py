@@ -24,12 +24,17 @@ from agent.plan import (
     RemoveFile,
     WriteFile,
 )
+from agent.runtimes._config_back import given_back, is_only_ours, keeps_cri_down
 from agent.runtimes._config_decide import Edit, decide
-from agent.runtimes._config_edit import KEY, NotEditableError, created, location_of, value_of, with_path, without_path
+from agent.runtimes._config_edit import KEY, NotEditableError
 from agent.runtimes._config_file import ConfigFile, OwnedFile
-from agent.runtimes._config_toml import locations, read_config, shape
+from agent.runtimes._config_toml import read_config, shape
 from agent.runtimes._containerd_config import ABSENT, LOADED_CONTENT, LOADED_PATH, UNIT, uses
 from agent.runtimes._hosts_file import Part
+from agent.runtimes._legacy_decide import loaded_tables
+from agent.runtimes._legacy_edit import is_legacy
+from agent.runtimes._legacy_plan import Migration, has_migrated
+from agent.runtimes._legacy_tables import needs_tables
 from agent.runtimes._trial import Bench, attempt, next_act, recall, setback
 
 _RESTART_REASON = "only a start reads config.toml; containers keep running"
@@ -37,24 +42,31 @@ _RESTART_REASON = "only a start reads config.toml; containers keep running"
 
 @dataclass(frozen=True, slots=True)
 class ConfigPlan:
-    """The part of a Plan that is about config.toml and the running containerd."""
+    """The part of a Plan that is about config.toml and the running containerd. `migrates`: what its old tables say is
+    to stand in hosts.toml, for they are taken out now or were before."""
 
     part: Part = Part()  # noqa: RUF009 -- frozen
     acts: tuple[Act, ...] = ()
     deferred: tuple[Deferred, ...] = ()
     remember: Memory | None = None
     keeps: tuple[bytes, ...] = field(default=(), repr=False)
+    migrates: bool = False
 
 
-def plan_config(look: ConfigFile, desired: DesiredState, *, wanted: bool) -> ConfigPlan:
+def plan_config(look: ConfigFile, desired: DesiredState, migration: Migration, *, wanted: bool) -> ConfigPlan:
     """`wanted`: at least one hosts.toml is to be read."""
+    plan = _plan(look, desired, migration, wanted=wanted)
+    return replace(plan, migrates=plan.migrates or has_migrated(look))
+
+
+def _plan(look: ConfigFile, desired: DesiredState, migration: Migration, *, wanted: bool) -> ConfigPlan:
     bench = recall(_bench(look, desired))
     if reason := setback(bench):
         return _go_back(look, bench, reason, desired)
     others = [_given_back(each, f"containerd.config is {look.path} now") for each in look.others]
     if not wanted:
         return _joined(_end(look, bench), others)
-    verdict = decide(look, desired)
+    verdict = decide(look, desired, migration)
     if isinstance(verdict, Edit):
         content = hashlib.sha256(verdict.content).hexdigest()
         if bench.memory.bad != attempt(content, desired.generation):
@@ -64,7 +76,7 @@ def plan_config(look: ConfigFile, desired: DesiredState, *, wanted: bool) -> Con
             "it is tried again after an edit of this file or of the desired state"
         )
     conflicts = (Conflict(look.path, verdict),) if isinstance(verdict, str) else ()
-    plan = _follow(_adopted(look, bench, desired.containerd.certs_dir) if verdict is None else bench)
+    plan = _follow(_adopted(look, bench, desired, migration) if verdict is None else bench)
     return _joined(replace(plan, part=Part(conflicts=conflicts)), others)
 
 
@@ -81,7 +93,7 @@ def _bench(look: ConfigFile, desired: DesiredState) -> Bench:
         digest=look.digest,
         written_at=look.daemon.config_written_at,
         content_key=LOADED_CONTENT,
-        facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")),),
+        facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")), *loaded_tables(look)),
         rejected=_rejected(look),
         broken="its CRI plugin does not start with this (ctr plugins ls)" if look.cri_fails else "",
         may_restart=desired.containerd.may_restart,
@@ -96,9 +108,11 @@ def _rejected(look: ConfigFile) -> str:
     if dump.returncode != 0:
         return "it rejects this (containerd config dump)"
     if expects and shape(dump.stdout) != expects:
-        return "by its own account this changes more than config_path (containerd config dump)"
-    if expects and not read_config(dump.stdout, look.daemon.version).config_path:
-        return "it does not see config_path in this (containerd config dump)"
+        return "by its own account this changes more than its registries (containerd config dump)"
+    seen = read_config(dump.stdout, look.daemon.version)
+    is_old = needs_tables(look.daemon.version)
+    if expects and not is_old and (seen.has_mirrors or not seen.config_path):
+        return "it does not see config_path alone in this (containerd config dump)"
     return ""
 
 
@@ -116,16 +130,20 @@ def _begin(look: ConfigFile, bench: Bench, edit: Edit) -> ConfigPlan:
     memory = replace(bench.memory, trial=digest, good=look.digest, expects=_expects(look), bad="")
     mode = look.state.mode if isinstance(look.state, Regular) else 0o644
     makes = tuple(MakeDirectory(each, f"{look.path} is to stand in it") for each in look.missing)
-    part = Part((*makes, WriteFile(look.path, edit.content, edit.reason, look.state, mode)), _claims(look, edit))
+    write = WriteFile(look.path, edit.content, edit.reason, look.state, mode, needs=edit.needs)
     follow = _follow(replace(bench, memory=memory, digest=digest))
-    return replace(follow, part=part, remember=memory, keeps=_kept(look))
+    releases = (Release(look.path, edit.releases),) if edit.releases else ()
+    part = Part((*makes, write), _claims(look, edit), releases)
+    return replace(follow, part=part, remember=memory, keeps=_kept(look), migrates=True)
 
 
 def _claims(look: ConfigFile, edit: Edit) -> tuple[Claim, ...]:
-    if look.owned is not None or isinstance(look.state, Unusable):
+    """What the ledger does not know yet."""
+    known = {key.key for key in look.owned.entry.keys} if look.owned is not None else set()
+    new = tuple(key for key in edit.keys if key.key not in known)
+    if isinstance(look.state, Unusable) or not new:
         return ()
-    before = value_of(look.state.content, edit.location) if isinstance(look.state, Regular) else None
-    return (Claim(look.path, look.state, (KeyOriginal(KEY, before),), look.missing),)
+    return (Claim(look.path, look.state, new, look.missing if look.owned is None else ()),)
 
 
 def _kept(look: ConfigFile) -> tuple[bytes, ...]:
@@ -144,16 +162,18 @@ def _is_worth_remembering(bench: Bench) -> bool:
     return bench.memory != Memory() and bench.unit.active is not ActiveState.OFF
 
 
-def _adopted(look: ConfigFile, bench: Bench, certs_dir: str) -> Bench:
+def _adopted(look: ConfigFile, bench: Bench, desired: DesiredState, migration: Migration) -> Bench:
     """Our key stands in a file that somebody has changed since, and the running containerd has not read it: what stands
     there now is on trial."""
-    config, memory = look.effective(), bench.memory
+    config, memory, certs_dir = look.effective(), bench.memory, desired.containerd.certs_dir
     facts = {setting.key: setting.json for setting in memory.loaded}
-    has_it = certs_dir in str(json.loads(facts.get(LOADED_PATH, '""')))
+    is_old = migration.tables is not None
+    has_it = not is_old and certs_dir in str(json.loads(facts.get(LOADED_PATH, '""')))
+    has_it |= is_old and set(loaded_tables(look)) <= set(memory.loaded)
     is_known = bench.loaded == look.digest or has_it or memory.trial == look.digest
     if look.owned is None or config is None or not bench.unit.is_up or is_known:
         return bench
-    if not uses(look.daemon, config, certs_dir):
+    if not is_old and not uses(look.daemon, config, certs_dir):
         return bench
     good = memory.good or look.owned.entry.original.sha256 or ABSENT
     return replace(bench, memory=replace(memory, trial=look.digest, good=good, expects=""))
@@ -195,22 +215,23 @@ def _end(look: ConfigFile, bench: Bench) -> ConfigPlan:
 
 
 def _given_back(owned: OwnedFile, reason: str) -> Part:
-    """The file as it was before us if nobody else has changed it, else without our key alone."""
+    """The file as it was before us if nobody else has changed it, else without what is ours alone. What kept the CRI
+    from starting does not come back."""
     entry, state = owned.entry, owned.state
     release = (Release(entry.path),)
     if not isinstance(state, Regular):
         return Part(_unmade(owned), releases=release)
-    if not entry.original.existed and _is_only_ours(state.content):
+    if not entry.original.existed and is_only_ours(state.content, entry.keys):
         return Part((RemoveFile(entry.path, f"{reason}; it did not exist before", state), *_unmade(owned)), (), release)
     try:
-        content = _without_our_key(owned, state.content)
+        content = given_back(state.content, entry.keys, owned.original)
     except NotEditableError as error:
         text = f"{error}, so config_path cannot be given back: mend it, or take config_path out by hand"
         return Part(conflicts=(Conflict(entry.path, text),))
-    if content == state.content:
+    if content == state.content or keeps_cri_down(content):
         return Part(releases=release)
     is_original = content == owned.original
-    said = f"{reason}; the file is as it was" if is_original else f"{reason}; config_path is as it was"
+    said = f"{reason}; the file is as it was" if is_original else f"{reason}; {_what(entry.keys)} as before us"
     actions: tuple[FileAction, ...] = (
         WriteFile(
             entry.path,
@@ -225,34 +246,11 @@ def _given_back(owned: OwnedFile, reason: str) -> Part:
     return Part(actions, releases=release)
 
 
-def _without_our_key(owned: OwnedFile, content: bytes) -> bytes:
-    tables = locations(read_config(_text(content), None).file_version, None)
-    location = location_of(content, tables)
-    value = value_of(content, location)
-    if value is None:
-        return content
-    if owned.original is not None and with_path(owned.original, location, str(json.loads(value))) == content:
-        return owned.original
-    before = next((key.json for key in owned.entry.keys if key.key == KEY), None)
-    return content if before == value else without_path(content, location, before)
-
-
-def _text(content: bytes) -> str:
-    try:
-        text = content.decode()
-        read_config(text, None)
-    except (ValueError, RecursionError) as error:
-        raise NotEditableError("is no valid TOML") from error
-    return text
-
-
-def _is_only_ours(content: bytes) -> bool:
-    location = locations(2, None)[0]
-    try:
-        value = value_of(content, location)
-    except NotEditableError:
-        return content == b""
-    return value is not None and content == created(location, str(json.loads(value)))
+def _what(keys: tuple[KeyOriginal, ...]) -> str:
+    has_path, has_legacy = any(key.key == KEY for key in keys), any(is_legacy(key) for key in keys)
+    if not has_legacy:
+        return "config_path is"
+    return "config_path and the old tables are" if has_path else "the mirrors tables are"
 
 
 def _unmade(owned: OwnedFile) -> tuple[RemoveDirectory, ...]:

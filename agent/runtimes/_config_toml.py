@@ -105,18 +105,23 @@ def cri_tables(content: str) -> tuple[Table, ...]:
 
 
 def shape(dump: str) -> str:
-    """A digest of all that a merged configuration says but for config_path and empty tables. Raises ValueError if it
-    is no TOML."""
+    """A digest of all that a merged configuration says but for how registries are reached: config_path, the mirrors
+    and tls tables that it replaces, and empty tables. Raises ValueError if it is no TOML."""
     document = _toml.loads(dump)
     for name in (_V1_TABLE, _V2_TABLE, _V3_TABLE):
-        _table(document, "plugins", name, "registry").pop("config_path", None)
-    return hashlib.sha256(json.dumps(_without_empty(document), sort_keys=True, default=str).encode()).hexdigest()
+        registry = _table(document, "plugins", name, "registry")
+        for key in ("config_path", "mirrors"):
+            registry.pop(key, None)
+        for each in _tables(registry, "configs"):
+            each.pop("tls", None)
+    return hashlib.sha256(json.dumps(without_empty(document), sort_keys=True, default=str).encode()).hexdigest()
 
 
-def _without_empty(value: Any) -> Any:  # noqa: ANN401 -- any TOML value
+def without_empty(value: Any) -> Any:  # noqa: ANN401 -- any TOML value
+    """A TOML value without its empty tables, which mean nothing to containerd."""
     if not isinstance(value, dict):
         return value
-    inner = {key: _without_empty(each) for key, each in value.items()}
+    inner = {key: without_empty(each) for key, each in value.items()}
     return {key: each for key, each in inner.items() if each != {}}
 
 

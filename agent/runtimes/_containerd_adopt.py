@@ -30,6 +30,8 @@ from agent.runtimes._containerd_config import Daemon, look_at_daemon
 from agent.runtimes._hosts_adopt import Origin, adopt
 from agent.runtimes._hosts_reading import read
 from agent.runtimes._legacy_adopt import Legacy, read_tables
+from agent.runtimes._legacy_edit import is_legacy
+from agent.runtimes._legacy_tables import needs_tables
 
 NAME = "containerd"
 _PLUGINS = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "cri")
@@ -65,9 +67,14 @@ def find(host: HostReader, desired: DesiredState) -> Found:
     certs_dir = _certs_dir(config_path if isinstance(config_path, str) else "", desired.containerd.certs_dir)
     found = _Findings()
     legacy = read_tables(registry, daemon.config_path)
-    if not config_path:
+    root, why_unused = look_at_root(host, certs_dir), _why_unused(daemon, config_path, legacy)
+    if _tables_are_ours(host, daemon):
+        _look_through(host, root, found, "")
         found.take(legacy)
-    _look_through(host, look_at_root(host, certs_dir), found, _why_unused(daemon, config_path, legacy))
+    else:
+        if not config_path:
+            found.take(legacy)
+        _look_through(host, root, found, why_unused)
     if config_path and legacy.registries:
         found.remarks.append(f"{daemon.config_path}: mirrors beside config_path keep containerd's CRI from starting")
     for path in _RANCHER:
@@ -80,6 +87,12 @@ def find(host: HostReader, desired: DesiredState) -> Found:
         paths=tuple(_paths(daemon, certs_dir)),
         remarks=tuple(found.remarks),
     )
+
+
+def _tables_are_ours(host: HostReader, daemon: Daemon) -> bool:
+    """Whether we wrote the old tables: then our hosts.toml, which say the same, say it in more words."""
+    entry = host.ledger().entries.get(daemon.config_path)
+    return needs_tables(daemon.version) and entry is not None and any(is_legacy(key) for key in entry.keys)
 
 
 def _why_unused(daemon: Daemon, config_path: object, legacy: Legacy) -> str:

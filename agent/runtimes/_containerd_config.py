@@ -31,7 +31,7 @@ _PROGRAMS = tuple(
 )
 _FLAGS = ("-c", "--c", "-config", "--config")
 _RESTART = "systemctl restart containerd"
-_FIRST_WITH_HOSTS_TOML: Version = (1, 5, 0)
+FIRST_WITH_HOSTS_TOML: Version = (1, 5, 0)
 _IGNORES_LISTS: Version = (2, 1, 0)
 _DEFAULT_IS_A_LIST: Version = (2, 2, 0)
 _READS_VERSION_1: Version = (2, 3, 0)
@@ -41,8 +41,8 @@ _OLDEST_2: Version = (2, 0, 0)
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """containerd on this machine. `program` is "" where none was found; `dump` is what it makes of the
-    configuration, with what that imports; `version_output` and `dump` are asked for only while it runs, and `dump` of a
-    file that we have just changed. `memory` is what the ledger holds."""
+    configuration, with what that imports; `arguments` is its command line; `version_output` and `dump` are asked for
+    only while it runs, and `dump` of a file that we have just changed. `memory` is what the ledger holds."""
 
     unit: UnitState = UnitState()  # noqa: RUF009 -- frozen
     program: str = ""
@@ -51,6 +51,7 @@ class Daemon:
     config: FileState = field(default=Absent(), repr=False)
     config_written_at: float | None = None
     dump: CommandResult | None = field(default=None, repr=False)
+    arguments: tuple[str, ...] = ()
     memory: Memory = Memory()  # noqa: RUF009 -- frozen
 
     @property
@@ -82,22 +83,22 @@ def look_at_daemon(host: HostReader, desired: DesiredState) -> Daemon:
     program = next(filter(host.exists, _PROGRAMS), "")
     if arguments and arguments[0].startswith("/") and host.exists(arguments[0]):
         program = arguments[0]
-    path = _config_argument(arguments) or desired.containerd.config
+    path = flag_of(arguments, _FLAGS) or desired.containerd.config
     config = host.read(path)
     version = host.command([program, "--version"]) if unit.is_up and program else None
     dump = None
     if program and isinstance(config, Regular) and (unit.is_up or memory.trial == digest_of(config)):
         dump = host.command([program, "--config", path, "config", "dump"])
     output = version.stdout if version else ""
-    return Daemon(unit, program, output, path, config, host.written_at(path), dump, memory)
+    return Daemon(unit, program, output, path, config, host.written_at(path), dump, arguments, memory)
 
 
-def _config_argument(arguments: tuple[str, ...]) -> str:
-    """The configuration file that the command line names, "" if none."""
+def flag_of(arguments: tuple[str, ...], flags: tuple[str, ...]) -> str:
+    """The path that a command line names after one of these flags, "" if none."""
     found = ""
     for word, following in zip(arguments[1:], (*arguments[2:], ""), strict=False):
         flag, equals, value = word.partition("=")
-        if flag in _FLAGS:
+        if flag in flags:
             found = value if equals else following
     return found if found.startswith("/") else ""
 
@@ -122,7 +123,7 @@ def judge(daemon: Daemon, certs_dir: str) -> Verdict:
     if not daemon.unit.is_up:
         state = "not running" if daemon.unit.active in {ActiveState.INACTIVE, ActiveState.FAILED} else "not up yet"
         return Verdict(None, state if verdict.is_live else f"{state}; {verdict.sentence}")
-    if daemon.version is not None and daemon.version < _FIRST_WITH_HOSTS_TOML:
+    if daemon.version is not None and daemon.version < FIRST_WITH_HOSTS_TOML:
         return _not_live(f"containerd {daemon.version_text} does not read hosts.toml: 1.5 and later do")
     return verdict
 
@@ -201,6 +202,13 @@ def uses(daemon: Daemon, config: CriConfig, certs_dir: str) -> bool:
     """Whether a containerd with this configuration looks into certs.d."""
     directories = directories_of(config.config_path)
     return certs_dir in directories and (len(directories) == 1 or config.pulls_locally or _may_list(daemon))
+
+
+def clashes(daemon: Daemon, config: CriConfig) -> bool:
+    """Whether the file has old tables beside which config_path keeps the CRI from starting; containerd 2.x drops tls
+    without a word (internal/cri/config ValidatePluginConfig)."""
+    is_1 = daemon.version is None or daemon.version < _OLDEST_2
+    return config.has_mirrors or (config.has_tls and is_1)
 
 
 def _may_list(daemon: Daemon) -> bool:

@@ -6,26 +6,32 @@ from collections.abc import Iterator, Mapping
 
 from agent.model import DEFAULT_REGISTRY, DesiredState, Manage, Registry, RegistryReport, RuntimeReport
 from agent.runtimes._config_toml import Version
-from agent.runtimes._containerd_config import Daemon, judge
+from agent.runtimes._containerd_config import Daemon, Verdict, judge
 from agent.runtimes._hosts_toml import own_url
+from agent.runtimes._legacy_tables import left_out, needs_tables
 
 _OVERRIDE_PATH_SINCE: Version = (1, 6, 0)
 _DEFAULT_SINCE_1_6: Version = (1, 6, 17)
 
 
 def report(
-    desired: DesiredState, daemon: Daemon, paths: Mapping[str, str], left_out: Mapping[str, tuple[str, ...]]
+    desired: DesiredState,
+    daemon: Daemon,
+    paths: Mapping[str, str],
+    notes: Mapping[str, tuple[str, ...]],
+    tables: Verdict | None,
 ) -> RuntimeReport:
-    """`paths` are the files by registry, `left_out` the certificates beside them that cannot be used."""
+    """`paths` are the files by registry, `notes` tell of certificates beside them that cannot be used; `tables` is the
+    verdict about a containerd that reads none of these files."""
     managed = desired.containerd.manage is not Manage.NEVER
     concerned = desired.containerd.manage is Manage.ALWAYS or (managed and daemon.is_installed)
-    verdict = judge(daemon, desired.containerd.certs_dir)
+    verdict = tables or judge(daemon, desired.containerd.certs_dir)
     rows = tuple(
         RegistryReport(
             name=registry.name,
             hosts=tuple(_hosts(registry)),
-            path=paths.get(registry.name, ""),
-            note="; ".join((*_version_notes(registry, daemon.version), *left_out.get(registry.name, ()))),
+            path=daemon.config_path if tables else paths.get(registry.name, ""),
+            note="; ".join((*_version_notes(registry, daemon.version), *notes.get(registry.name, ()))),
         )
         for registry in desired.registries
     )
@@ -55,6 +61,9 @@ def _hosts(registry: Registry) -> Iterator[str]:
 def _version_notes(registry: Registry, version: Version | None) -> Iterator[str]:
     """What this version of containerd does not read."""
     if version is None:
+        return
+    if needs_tables(version):
+        yield from left_out(registry, version)
         return
     text = ".".join(map(str, version))
     if registry.name == DEFAULT_REGISTRY and version < _DEFAULT_SINCE_1_6:

@@ -40,7 +40,7 @@ class Part:
 class Wanted:
     """A hosts.toml that must be there. `entry` is what the ledger knows of it; `made_directories` are those on the way
     to it that are missing or were made by us, outermost first; `is_said` tells that the file of before us, which still
-    stands there, means the very same."""
+    stands there, means the very same; `news` is why there is to be a file, the registry being the subject."""
 
     registry: str
     directory: Directory
@@ -49,6 +49,7 @@ class Wanted:
     entry: Entry | None
     made_directories: tuple[str, ...]
     is_said: bool = False
+    news: str = "is new in the desired state"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +123,7 @@ def _reason(wanted: Wanted, state: FileState) -> str:
 
 
 def _is_new(wanted: Wanted) -> str:
-    return f"{wanted.registry} is new in the desired state"
+    return f"{wanted.registry} {wanted.news}"
 
 
 def _mode(wanted: Wanted) -> int:

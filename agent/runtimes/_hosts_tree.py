@@ -7,7 +7,7 @@ it decides which registries are wanted in it; everything else is the same for bo
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from itertools import chain
 
@@ -33,6 +33,8 @@ from agent.runtimes._hosts_file import Part, Surplus, Wanted, empty_directories,
 from agent.runtimes._hosts_reading import means_the_same
 from agent.runtimes._hosts_toml import Recipe, meaning
 from agent.runtimes._material import Material, examine
+
+_MOVED = "was in an old table of config.toml"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +63,13 @@ class Tree:
 @dataclass(frozen=True, slots=True)
 class Task:
     """What the tree shall be: `registries` get a file each, `named` are all that the desired state knows; `source` is
-    where that was read from."""
+    where that was read from; `moved` are registries that old tables of config.toml named instead."""
 
     reader: Reader
     registries: tuple[Registry, ...]
     named: frozenset[str]
     source: str
+    moved: frozenset[str] = frozenset()
 
 
 def look_at_tree(host: HostReader, path: str, reader: Reader, registries: tuple[Registry, ...]) -> Tree:
@@ -136,13 +139,15 @@ def _orphans(host: HostReader, root: CertsDir, wanted: set[str], runtime: str) -
 
 def _wanted(task: Task, tree: Tree, texts: Memo[Recipe, bytes]) -> Iterator[Part]:
     """A part for each registry that needs a file: its conflicts if it has any, else its file."""
-    conflicts = [tuple(_conflicts(registry, tree)) for registry in task.registries]
+    conflicts = [tuple(conflicts_of(registry, tree)) for registry in task.registries]
     yield from (Part(conflicts=found) for found in conflicts if found)
     possible = [registry for registry, found in zip(task.registries, conflicts, strict=True) if not found]
     recipes = [_recipe(task.source, tree, registry) for registry in possible]
     made = _MadeDirectories.of(tree)
     for recipe, content in zip(recipes, texts.round(recipes), strict=True):
-        yield plan_wanted(_wanted_file(recipe, tree, content, made), task.reader.title)
+        wanted = _wanted_file(recipe, tree, content, made)
+        is_moved = recipe.registry.name in task.moved
+        yield plan_wanted(replace(wanted, news=_MOVED) if is_moved else wanted, task.reader.title)
 
 
 def _recipe(source: str, tree: Tree, registry: Registry) -> Recipe:
@@ -200,7 +205,7 @@ def _parents(path: str) -> Iterator[str]:
     return (path[:end] for end, letter in enumerate(path) if letter == "/" and end > 0)
 
 
-def _conflicts(registry: Registry, tree: Tree) -> Iterator[Conflict]:
+def conflicts_of(registry: Registry, tree: Tree) -> Iterator[Conflict]:
     """What keeps a registry's file from being written: every reason, each with the path that it is about."""
     name = registry.name
     if not is_registry_name(name):

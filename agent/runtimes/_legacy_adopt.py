@@ -30,14 +30,16 @@ class Legacy:
     remarks: tuple[str, ...] = ()
 
 
-def read_tables(registry: Table, path: str) -> Legacy:
-    """Every registry that has mirrors, or TLS of its own."""
+def read_tables(registry: Table, path: str, *, every_host: bool = False) -> Legacy:
+    """Every registry that has mirrors, or TLS of its own. With `every_host` a host that has TLS is a registry even if
+    it is a mirror too: images may name both."""
     mirrors, configs = _table(registry, "mirrors"), _table(registry, "configs")
     found: list[FoundRegistry] = []
     remarks = list(_of_configs(configs, path))
     for name in dict.fromkeys((*mirrors, *(host for host in configs if _table(_table(configs, host), "tls")))):
-        entry = _table(mirrors, name)
-        if name not in mirrors and any(_names_host(_endpoints(_table(mirrors, each)), name) for each in mirrors):
+        entry = _table(mirrors, name if name in mirrors else "*")
+        is_mirror = any(_names_host(_endpoints(_table(mirrors, each)), name) for each in mirrors)
+        if name not in mirrors and is_mirror and not every_host:
             continue
         try:
             canonical = DEFAULT_REGISTRY if name == "*" else canonical_registry(name)

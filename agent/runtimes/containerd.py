@@ -4,7 +4,8 @@ observe looks only at what the desired state and the ledger name, and lists cert
 plan is made of parts that know one thing each: _hosts_toml (what a file must say), _hosts_tree (all of certs.d, also
 for Docker), _certs_dir (which directory counts, and the certificates in it), _material (are the files that it names
 usable), _hosts_file (from the file as it stands to the wanted one and back), _config_plan (config_path in config.toml,
-and the one restart it takes). report adds _containerd_config (does the running daemon read certs.d at all).
+and the one restart it takes), _legacy_plan (the old tables of config.toml, which config_path replaces). report adds
+_containerd_config (does the running daemon read certs.d at all).
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from agent.runtimes._containerd_report import report
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, registries_with_files, text
 from agent.runtimes._hosts_tree import Reader, Task, Tree, look_at_tree, plan_tree
+from agent.runtimes._legacy_decide import live_tables
+from agent.runtimes._legacy_plan import Migration, checked, has_migrated, look_at_migration, with_migrated
 
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
     from agent.image import Image
+    from agent.proof import Bait, Proof
     from agent.route import Route
 
 
@@ -39,6 +43,7 @@ class ObservedContainerd:
     daemon: Daemon
     config: ConfigFile
     tree: Tree
+    migration: Migration
 
 
 class Containerd:
@@ -53,22 +58,34 @@ class Containerd:
 
     def observe(self, host: HostReader, desired: DesiredState) -> ObservedContainerd:
         daemon = look_at_daemon(host, desired)
-        tree = look_at_tree(host, desired.containerd.certs_dir, _reader(desired), _registries(desired))
-        return ObservedContainerd(daemon, look_at_config(host, desired, daemon), tree)
+        config = look_at_config(host, desired, daemon)
+        migration = look_at_migration(config, desired) if _registries(desired) else Migration()
+        registries = _registries(with_migrated(desired, migration))
+        tree = look_at_tree(host, desired.containerd.certs_dir, _reader(desired), registries)
+        return ObservedContainerd(daemon, config, tree, checked(migration, tree, config, _registries(desired)))
 
     def plan(self, desired: DesiredState, observed: ObservedContainerd) -> Plan:
         if desired.containerd.manage is Manage.AUTO and not observed.daemon.is_installed:
             return Plan(NAME)
-        named = frozenset(registry.name for registry in desired.registries)
-        task = Task(_reader(desired), _registries(desired), named, desired.source)
-        config = plan_config(observed.config, desired, wanted=bool(task.registries))
+        config = plan_config(observed.config, desired, observed.migration, wanted=bool(_registries(desired)))
+        whole = with_migrated(desired, observed.migration) if config.migrates else desired
+        named = frozenset(registry.name for registry in whole.registries)
+        moved = observed.migration.names
+        task = Task(_reader(desired), _registries(whole), named, desired.source, moved)
         return _assembled([*plan_tree(task, observed.tree, self._texts), config.part], config)
 
     def report(self, desired: DesiredState, observed: ObservedContainerd) -> RuntimeReport:
         directories = observed.tree.directories
         notes = {name: trust_of(directory).left_out for name, directory in directories.items()}
         paths = {name: directory.file for name, directory in directories.items()}
-        return report(desired, observed.daemon, paths, notes)
+        is_done = has_migrated(observed.config)
+        whole = with_migrated(desired, observed.migration) if is_done else desired
+        return report(whole, observed.daemon, paths, notes, live_tables(observed.config, observed.migration))
+
+    def proof(self, desired: DesiredState, observed: ObservedContainerd) -> Bait | Proof:
+        from agent.runtimes import _containerd_proof
+
+        return _containerd_proof.proof(desired, observed.daemon)
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
         from agent.runtimes import _containerd_route

@@ -60,6 +60,7 @@ from agent.runtimes._json_text import NotEditableError
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
     from agent.image import Image
+    from agent.proof import Bait, Proof
     from agent.route import Route
 
 NAME = "docker"
@@ -101,6 +102,11 @@ class Docker:
         docker = (observed.is_installed, observed.unit, observed.info)
         picture = Picture(*docker, observed.memory, observed.now, observed.certs)
         return report(desired, picture, self.plan(desired, observed))
+
+    def proof(self, desired: DesiredState, observed: ObservedDocker) -> Bait | Proof:
+        from agent.runtimes import _docker_proof
+
+        return _docker_proof.proof(desired, observed.info, observed.certs, self.report(desired, observed))
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
         from agent.runtimes import _docker_route

@@ -50,6 +50,7 @@ _mirror_agent() {
 
     if [[ $cur == -* ]]; then
         [[ -z $command ]] && common+=' --version'
+        [[ $command == status ]] && common+=' --prove'
         mapfile -t COMPREPLY < <(compgen -W "$common" -- "$cur")
     elif [[ -z $command ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")

@@ -10,7 +10,8 @@ from agent.cli.terminal import padded, painted, plain, table, width_of
 from agent.cli.views import age, moment, status_lines, word_of
 from agent.errors import WHOLE_FILE, Problem
 from agent.model import RegistryReport, RuntimeReport
-from agent.plan import Conflict
+from agent.plan import Conflict, Contention
+from agent.proof import Proof
 from agent.status import Pending, Status
 
 ALIYUN, DAOCLOUD, GHCR = (
@@ -88,6 +89,10 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         runtimes=(replace(DOCKER, live=False, registries=()),),
         problems=(Problem(4, 5, "registries.docker.io.mirror", 'unknown key, did you mean "mirrors"?', 6),),
         conflicts=(Conflict("/etc/docker/daemon.json", "is not JSON; mend it"),),
+        contentions=(
+            Contention("/etc/docker/daemon.json", "docker", "nvidia-ctk", 1052.9),
+            Contention("/etc/containerd/certs.d/ghcr.io/hosts.toml", "containerd", "", 1312.9, is_held=False),
+        ),
         pending=(Pending("docker", "restart", "docker.service", "log-driver changed; waits for 02:00", 60.0),),
         last_error="/etc/docker: read-only file system (EROFS)",
         last_error_at=952.0,
@@ -97,6 +102,10 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         "Docker      26.1.5  not live  reloaded 12 s ago, no container was touched\n"
         'invalid     /etc/mirror-agent.yaml:4:5: registries.docker.io.mirror: unknown key, did you mean "mirrors"?\n'
         "conflict    /etc/docker/daemon.json: is not JSON; mend it\n"
+        "contended   /etc/docker/daemon.json: somebody else (nvidia-ctk, by its marks) keeps changing it, and the"
+        " runtime is not restarted meanwhile; it is put back in 40 s\n"
+        "contended   /etc/containerd/certs.d/ghcr.io/hosts.toml: somebody else keeps changing it, and the runtime"
+        " is not restarted meanwhile; it is as desired; over in 5 min without a change\n"
         "drift       containerd: write /x (0644): somebody changed it\n"
         "pending     docker: restart: log-driver changed; waits for 02:00\n"
         "last error  1 min ago: /etc/docker: read-only file system (EROFS)\n"
@@ -118,6 +127,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         (replace(LIVE, missing=("docker: write /x: y",)), "drifted", False),
         (replace(LIVE, missing=("docker: write /x: y",), is_new=True), "pending", False),
         (changed(LIVE, conflicts=(Conflict("/x", "y"),)), "conflict", False),
+        (changed(LIVE, contentions=(Contention("/x", "docker", "", 1.0),)), "contended", False),
         (changed(LIVE, problems=(Problem(1, 1, "x", "y"),)), "invalid", False),
     ],
 )
@@ -125,6 +135,38 @@ def test_the_first_word_and_the_exit_code_agree(shown: Shown, word: str, live: b
     """`converged` and nothing else is live."""
     assert (word_of(shown), shown.is_live) == (word, live)
     assert (word == "converged") is live
+
+
+PROVED = Proof("containerd", "containerd", True, "it asked")
+NOT_PROVED = Proof("containerd", "containerd", False, "restart pending")
+NO_PROOF = Proof("docker", "Docker", None, "not running")
+
+
+def test_what_a_test_came_to_is_said() -> None:
+    """One line for each runtime, below all that is known without it."""
+    lines = text_of(replace(LIVE, proofs=(PROVED, NOT_PROVED, NO_PROOF))).splitlines()
+    assert lines[-3:] == [
+        "proved      containerd: it asked",
+        "not proved  containerd: restart pending",
+        "no proof    Docker: not running",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("proofs", "live"),
+    [
+        (None, True),
+        ((), False),
+        ((PROVED,), True),
+        ((PROVED, NO_PROOF), True),
+        ((NO_PROOF,), False),
+        ((PROVED, NOT_PROVED), False),
+    ],
+)
+def test_where_a_test_was_asked_for_it_decides_too(proofs: tuple[Proof, ...] | None, live: bool) -> None:
+    """Something must be proved and nothing refuted; and what is not live stays so."""
+    assert replace(LIVE, proofs=proofs).is_live is live
+    assert not changed(replace(LIVE, proofs=proofs), outcome="failed").is_live
 
 
 def test_a_file_that_names_nothing_is_said_to() -> None:

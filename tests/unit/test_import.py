@@ -319,7 +319,11 @@ registries:
         dial_timeout: 30s
 
   # from /etc/containerd/config.toml
-  harbor.lan: {insecure: true}
+  harbor.lan:
+    mirrors:
+      - url: https://all.cn
+        dial_timeout: 30s
+    insecure: true
 
   # from /etc/rancher/k3s/registries.yaml
   # rewrite of image names is left out: only k3s and RKE2 know it

@@ -9,6 +9,7 @@ import pytest
 
 from agent.events import Event, Kind
 from agent.keeper import Keeper
+from agent.model import Now
 from agent.node import Places, RealHost
 from agent.status import decode
 
@@ -21,6 +22,13 @@ registries:
 """
 
 
+class StillHost(RealHost):
+    """Time stands still, however slow the machine is that runs this."""
+
+    def now(self) -> Now:
+        return Now(1_800_000_000.0, 12 * 60)
+
+
 class Machine:
     """A root with a desired state, and a keeper on it; `start` again is a restart of the agent."""
 
@@ -31,7 +39,7 @@ class Machine:
         self.start()
 
     def start(self) -> None:
-        self.host = RealHost(Places(root=str(self.root)))
+        self.host = StillHost(Places(root=str(self.root)))
         self.keeper = Keeper(self.host, CONFIG, self.events.append, owner=os.geteuid())
 
     def edit(self, text: str, mode: int = 0o640) -> None:
@@ -174,3 +182,62 @@ def test_the_journal_is_told_what_to_hide(machine: Machine) -> None:
     hidden: list[str] = []
     Keeper(machine.host, CONFIG, machine.events.append, os.geteuid(), hidden.extend).start()
     assert hidden == ["inline", "Bearer from-a-file"]
+
+
+HUB_FILE = "etc/containerd/certs.d/docker.io/hosts.toml"
+
+
+def fight(machine: Machine, times: int) -> None:
+    """Somebody empties a managed file again and again; each time it is looked at."""
+    for _ in range(times):
+        (machine.root / HUB_FILE).write_text("# Ansible managed\n")
+        machine.keeper.look(acts=True)
+
+
+def at_war(machine: Machine) -> None:
+    (machine.root / "etc/containerd").mkdir()
+    machine.edit(TWO_REGISTRIES + "containerd: {manage: true}\n")
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    fight(machine, 5)
+
+
+def test_a_contended_file_is_said_once_and_shown(machine: Machine) -> None:
+    """After the fifth change it is contended: one line in the journal, one entry in status.json, and it waits while the
+    other registries do not."""
+    at_war(machine)
+    assert machine.said(Kind.CONTENDED) == [
+        f"containerd: /{HUB_FILE} is contended: somebody else (Ansible, by its marks) has changed it 5 times within"
+        " 10 min; it is put back ever more rarely from now on, and no restart is made meanwhile"
+    ]
+    (machine.root / "etc/containerd/certs.d/ghcr.io/hosts.toml").unlink()
+    fight(machine, 1)
+    machine.keeper.publish()
+    assert machine.said(Kind.CONTENDED, Kind.CALM, Kind.DEGRADED) == []
+    assert (machine.root / HUB_FILE).read_text() == "# Ansible managed\n"
+    assert (machine.root / "etc/containerd/certs.d/ghcr.io/hosts.toml").exists()
+    status = decode((machine.root / "run/mirror-agent/status.json").read_bytes())
+    assert status is not None
+    assert [(each.path, each.writer, each.is_held) for each in status.contentions] == [
+        (f"/{HUB_FILE}", "Ansible", True)
+    ]
+    assert (status.outcome, status.is_live) == ("contended", False)
+
+
+def test_a_war_is_remembered_over_a_restart_and_ended_by_an_edit(machine: Machine) -> None:
+    """The next agent holds back too, and does not say it again; an edit of the desired state is tried at once."""
+    at_war(machine)
+    machine.said()
+    machine.start()
+    machine.keeper.start()
+    fight(machine, 1)
+    assert (machine.root / HUB_FILE).read_text() == "# Ansible managed\n"
+    assert machine.said(Kind.CONTENDED, Kind.CALM) == []
+    machine.edit("# edited\n" + TWO_REGISTRIES + "containerd: {manage: true}\n")
+    machine.keeper.look(acts=True)
+    assert (machine.root / HUB_FILE).read_text() != "# Ansible managed\n"
+    assert machine.said(Kind.CALM) == [f"/{HUB_FILE} is no longer contended: the desired state is new"]
+    machine.start()
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    assert machine.said(Kind.CONTENDED, Kind.CALM) == []

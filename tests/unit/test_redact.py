@@ -20,6 +20,7 @@ CANARY = "c4n4ry"
         'header."X-Key" = "c4n4ry"\n',
         '[plugins."io.containerd.grpc.v1.cri".registry.configs."r.example".auth]\npassword = "c4n4ry"\n',
         'server = "https://user:c4n4ry@r.example"\n',
+        'configs = { "r.example" = { tls = {}, auth = { username = "u", password = "c4n4ry" } } }\n',
     ],
 )
 def test_no_secret_of_a_toml_file_is_shown(text: str) -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from agent.errors import Problem
 from agent.model import RegistryReport, RuntimeReport
-from agent.plan import Conflict, Deferred, Memory, Reload, Restart
+from agent.plan import Conflict, Contention, Deferred, Memory, Reload, Restart
 from agent.status import Pending, Status, decode, encode, pending_of
 
 HUB = RegistryReport("docker.io", ("https://docker.m.daocloud.io", "https://registry-1.docker.io"), "/etc/x", "说明")
@@ -25,6 +25,7 @@ FULL = Status(
     runtimes=(DOCKER,),
     pending=(Pending("docker", "restart", "docker.service", "waits for 02:00", 60.0),),
     conflicts=(Conflict("/etc/docker/daemon.json", "not JSON"),),
+    contentions=(Contention("/etc/docker/daemon.json", "docker", "nvidia-ctk", 5.5),),
     problems=(Problem(4, 5, "registries.docker.io.mirror", "unknown key", 6),),
     last_error="read-only file system (EROFS)",
     last_error_at=2.0,
@@ -81,6 +82,8 @@ def test_anything_else_is_no_status(data: bytes) -> None:
         (replace(CALM, runtimes=(replace(DOCKER, live=None),)), True),
         (replace(CALM, pending=FULL.pending), False),
         (replace(CALM, conflicts=FULL.conflicts), False),
+        (replace(CALM, contentions=FULL.contentions), False),
+        (replace(CALM, outcome="contended"), False),
         (replace(CALM, problems=FULL.problems), False),
     ],
 )

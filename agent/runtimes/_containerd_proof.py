@@ -1,0 +1,45 @@
+"""How a running containerd can be put to the test: which directory it should read, and where its CRI answers."""
+
+from __future__ import annotations
+
+import tomllib
+
+from agent.model import DesiredState, Manage
+from agent.proof import Bait, Proof, Via
+from agent.runtimes._containerd_config import FIRST_WITH_HOSTS_TOML, NAME, Daemon, flag_of, judge
+
+_SOCKET = "/run/containerd/containerd.sock"
+_FLAGS = ("-a", "--a", "-address", "--address")
+
+
+def proof(desired: DesiredState, daemon: Daemon) -> Bait | Proof:
+    """A test, or why there is none."""
+    if desired.containerd.manage is Manage.NEVER:
+        return _none("not managed (containerd.manage is false)")
+    verdict = judge(daemon, desired.containerd.certs_dir)
+    if not daemon.is_installed or not daemon.unit.is_up:
+        return _none(verdict.sentence)
+    if daemon.version is not None and daemon.version < FIRST_WITH_HOSTS_TOML:
+        return _none(f"containerd {daemon.version_text} reads no hosts.toml, so a pull cannot prove anything")
+    if verdict.is_live is None:
+        return _none(verdict.sentence)
+    cause = "" if verdict.is_live else verdict.sentence
+    return Bait(NAME, NAME, desired.containerd.certs_dir, _socket(daemon), Via.CRI, cause)
+
+
+def _none(sentence: str) -> Proof:
+    return Proof(NAME, NAME, None, sentence)
+
+
+def _socket(daemon: Daemon) -> str:
+    """Where the running daemon listens: its flag, its configuration, or the default."""
+    return flag_of(daemon.arguments, _FLAGS) or _configured(daemon) or _SOCKET
+
+
+def _configured(daemon: Daemon) -> str:
+    try:
+        table = tomllib.loads(daemon.dump.stdout).get("grpc") if daemon.dump else None
+    except tomllib.TOMLDecodeError:
+        return ""
+    address = table.get("address") if isinstance(table, dict) else ""
+    return address if isinstance(address, str) and address.startswith("/") else ""
