@@ -8,7 +8,7 @@ SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run
 	packaging/completions/mirror-agent.bash tests/run.sh .ci/run
 BENCH ?=
 
-.PHONY: help setup run test lint types format unit node packaged soak golden schema bench package clean
+.PHONY: help setup run test lint types format unit node packaged soak hostile golden schema bench package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ packaged: setup ## make the packages, judge them, and run the node tests with th
 
 soak: setup ## the crash walks in full: every system call, 2,000 instants (some minutes)
 	MIRROR_AGENT_SOAK=1 $(VENV)/pytest -p no:cacheprovider tests/unit/test_converge.py tests/unit/test_crash.py tests/unit/test_keeper_fuzz.py
+
+hostile: setup ## every hostile configuration on a node of each suite that runs the agent (root; most of an hour)
+	MIRROR_AGENT_SOAK=1 tests/run.sh tests/node/test_hostile.py tests/node/test_import.py --suite bookworm --suite trixie --suite forky
 
 golden: setup ## write the golden trees of tests/cases anew; review them with git diff
 	$(VENV)/pytest -q tests/cases --update-golden

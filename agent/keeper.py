@@ -10,7 +10,7 @@ from agent import converge, desired, feud, source, status
 from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 from agent.events import Event, Kind, Level
 from agent.feud import Feuds
-from agent.model import DesiredState
+from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
 from agent.plan import Conflict, Contention, Deferred, Restart, reason_of
@@ -264,7 +264,7 @@ class Keeper:
             pid=os.getpid(),
             converged_at=seconds if self._change else self.status.converged_at,
             cause=self._change or self.status.cause,
-            runtimes=converge.reports(state, self.host),
+            runtimes=self._reports(state),
             pending=tuple(status.pending_of(part.runtime, d) for part in result.runtimes for d in part.deferred),
             conflicts=tuple(conflict for part in result.runtimes for conflict in part.conflicts),
             contentions=result.contentions,
@@ -272,6 +272,13 @@ class Keeper:
             last_error=errors[0] if errors else self.status.last_error,
             last_error_at=seconds if errors else self.status.last_error_at,
         )
+
+    def _reports(self, state: DesiredState) -> tuple[RuntimeReport, ...]:
+        """What is so now; what was so last where the machine does not let us look, which the cycle has said."""
+        try:
+            return converge.reports(state, self.host)
+        except HostError:
+            return self.status.runtimes
 
 
 def _timeless(deferred: Deferred) -> Deferred:

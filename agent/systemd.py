@@ -222,7 +222,7 @@ def restart(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
     if not before.is_up:
         raise HostError(name, f"is not running ({before.active.value}), so it is not restarted")
     reset_failed(name)
-    _systemctl("try-restart", "--no-block", "--", name)
+    _order("try-restart", name)
     _await_up(name, before.invocation_id, deadline_seconds, pause)
 
 
@@ -236,8 +236,19 @@ def recover(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
     if before.is_up:
         return
     reset_failed(name)
-    _systemctl("restart", "--no-block", "--", name)
+    _order("restart", name)
     _await_up(name, before.invocation_id, deadline_seconds, pause)
+
+
+def _order(verb: str, name: str) -> None:
+    """Ask for a job without waiting for it. Raises HostError if systemd takes no such order. To try-restart a masked
+    unit that runs does nothing and says nothing, and waiting for that would only hold up everything else."""
+    if _show(name, ("LoadState",)).get("LoadState") == "masked":
+        raise HostError(name, "is masked, so systemd does not restart it", f"unmask it: systemctl unmask {name}")
+    result = _systemctl(verb, "--no-block", "--", name)
+    if result is not None and result.returncode != 0:
+        said = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
+        raise HostError(name, f"systemd does not {verb} it: {said}")
 
 
 def _await_up(name: str, old_invocation: str, deadline_seconds: float, pause: Callable[[float], None]) -> None:

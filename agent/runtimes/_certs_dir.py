@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from agent.errors import HostError
 from agent.host import HostReader
 from agent.model import DEFAULT_REGISTRY, Absent, ClientPair, FileState, Unusable
 from agent.runtimes._material import Material, examine
@@ -31,6 +32,7 @@ class Place(Enum):
     DIRECTORY = "is a directory"
     FILE = "is not a directory"
     DANGLING = "is a link to nothing"
+    CLOSED = "leads to where mirror-agent may not look"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ def new_name(registry: str) -> str:
 
 def choose(registry: str, directories: tuple[Directory, ...]) -> Directory:
     """The directory that containerd uses, or the one to be made."""
-    found = [each for each in directories if each.place in {Place.DIRECTORY, Place.FILE}]
+    found = [each for each in directories if each.place in {Place.DIRECTORY, Place.FILE, Place.CLOSED}]
     named = (each for each in directories if each.path.endswith(f"/{new_name(registry)}"))
     return found[0] if found else next(named)
 
@@ -107,7 +109,10 @@ def choose(registry: str, directories: tuple[Directory, ...]) -> Directory:
 
 def look_at_root(host: HostReader, path: str) -> CertsDir:
     """One listing, and where the directory does not exist, what is missing on the way to it."""
-    names = host.list_directory(path)
+    try:
+        names = host.list_directory(path)
+    except HostError:
+        return CertsDir(path, obstacle=(path, Place.CLOSED))
     if names is not None:
         return CertsDir(path, frozenset(names))
     on_the_way = [path[:end] for end, letter in enumerate(f"{path}/") if letter == "/" and end > 0]
@@ -123,7 +128,10 @@ def look_for(host: HostReader, root: CertsDir, registry: str) -> tuple[Directory
 
 def _look(host: HostReader, root: CertsDir, name: str) -> Directory:
     path = f"{root.path}/{name}"
-    names = host.list_directory(path) if name in root.names else None
+    try:
+        names = host.list_directory(path) if name in root.names else None
+    except HostError:
+        return Directory(path, Place.CLOSED)
     if names is None:
         return Directory(path, _place(host, path) if name in root.names else Place.MISSING)
     hosts_toml = host.read(f"{path}/{HOSTS_TOML}") if HOSTS_TOML in names else Absent()

@@ -164,7 +164,8 @@ def _imported(look: ConfigFile) -> Iterator[str]:
     merges = look.daemon.version is not None and look.daemon.version >= _OLDEST_2
     for path, state in look.imports:
         if not isinstance(state, Regular):
-            continue
+            yield f"imports {path}, which is not there to be read, so that containerd would not start again: mend that"
+            return
         try:
             text = state.content.decode()
             tables, file_version = cri_tables(text), read_config(text, None).file_version

@@ -18,6 +18,7 @@ from agent.runtimes._containerd_config import (
     clashes,
     directories_of,
     effective,
+    own_config,
     uses,
 )
 from agent.runtimes._trial import ABSENT, digest_of
@@ -78,8 +79,10 @@ class ConfigFile:
         return any(len(row) > 2 and tuple(row[:2]) in _CRI and row[-1] == "error" for row in rows)
 
     def effective(self) -> CriConfig | None:
-        """What the configuration means to this containerd; None if it cannot be read."""
+        """What the configuration means to this containerd; None if it cannot be read, be it by us alone: containerd 1.x
+        takes bytes that are no UTF-8."""
         try:
+            own_config(self.state)
             return effective(self.daemon)
         except ValueError:
             return None

@@ -14,10 +14,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+
+from agent.runtimes import _toml
 
 Version = tuple[int, int, int]
 
@@ -67,7 +68,7 @@ def parse_version(output: str) -> Version | None:
 def read_config(content: str, version: Version | None) -> CriConfig:
     """What a config.toml means to containerd `version` (None: unknown, then to any). Raises ValueError if it is no
     TOML."""
-    document = tomllib.loads(content)
+    document = _toml.loads(content)
     file_version = document.get("version", 1)
     file_version = file_version if isinstance(file_version, int) else 1
     tables = [_table(document, "plugins", name) for name in _names(file_version, version)]
@@ -93,20 +94,20 @@ def locations(file_version: int, version: Version | None) -> tuple[tuple[str, ..
 
 def imports_of(content: str) -> tuple[str, ...]:
     """The files that a config.toml imports, as it writes them. Raises ValueError if it is no TOML."""
-    found = tomllib.loads(content).get("imports")
+    found = _toml.loads(content).get("imports")
     return tuple(each for each in found if isinstance(each, str)) if isinstance(found, list) else ()
 
 
 def cri_tables(content: str) -> tuple[Table, ...]:
     """The tables of a file that configure CRI, of any version. Raises ValueError if it is no TOML."""
-    document = tomllib.loads(content)
+    document = _toml.loads(content)
     return tuple(table for name in (_V1_TABLE, _V2_TABLE, _V3_TABLE) if (table := _table(document, "plugins", name)))
 
 
 def shape(dump: str) -> str:
     """A digest of all that a merged configuration says but for how registries are reached: config_path, the mirrors
     and tls tables that it replaces, and empty tables. Raises ValueError if it is no TOML."""
-    document = tomllib.loads(dump)
+    document = _toml.loads(dump)
     for name in (_V1_TABLE, _V2_TABLE, _V3_TABLE):
         registry = _table(document, "plugins", name, "registry")
         for key in ("config_path", "mirrors"):

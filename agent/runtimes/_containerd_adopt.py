@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import posixpath
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,6 +14,7 @@ from agent.found import Found, FoundRegistry
 from agent.host import HostReader
 from agent.model import DEFAULT_REGISTRY, Absent, ContainerdSettings, DesiredState, Regular
 from agent.render import is_ours
+from agent.runtimes import _toml
 from agent.runtimes._certs_dir import (
     CertsDir,
     Directory,
@@ -116,7 +116,7 @@ def registry_table(daemon: Daemon) -> dict[str, Any]:
     if daemon.dump is not None and daemon.dump.returncode == 0:
         text = daemon.dump.stdout.encode()
     try:
-        plugins = tomllib.loads(text.decode()).get("plugins", {})
+        plugins = _toml.loads(text.decode()).get("plugins", {})
     except ValueError:
         return {}
     for name in _PLUGINS:

@@ -150,6 +150,11 @@ def effective(daemon: Daemon) -> CriConfig:
     return read_config(daemon.config.content.decode(), daemon.version)
 
 
+def own_config(config: FileState) -> CriConfig | None:
+    """What the file says by itself, None if there is none. Raises ValueError if it is no TOML."""
+    return read_config(config.content.decode(), None) if isinstance(config, Regular) else None
+
+
 def _problems(daemon: Daemon, config: CriConfig, certs_dir: str) -> Iterator[str]:
     """What keeps certs.d from being used, and what to do; the first is the one to say."""
     setting = f'config_path = "{certs_dir}"'
@@ -212,7 +217,10 @@ def _how_to_set(daemon: Daemon, config: CriConfig, setting: str) -> str:
     """The very line, for the version of the file as it stands."""
     if isinstance(daemon.config, Absent):
         return f"write version = 2, {config.heading} and {setting} to {daemon.config_path}, then {_RESTART}"
-    main = read_config(daemon.config.content.decode(), None) if isinstance(daemon.config, Regular) else config
+    try:
+        main = own_config(daemon.config) or config
+    except ValueError:
+        return f"mend {daemon.config_path}, which is no TOML, set {setting} in it, then {_RESTART}"
     if main.file_version < 2 and daemon.version is not None and _OLDEST_2 <= daemon.version < _READS_VERSION_1:
         return (
             f"{daemon.config_path} is of version 1, whose CRI tables containerd {daemon.version_text} ignores: "

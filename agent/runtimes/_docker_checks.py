@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from agent.desired.daemon_keys import DAEMON_KEYS
 from agent.runtimes._docker_fate import shown_url
+from agent.runtimes._docker_flags import FLAG_NAMES
 from agent.runtimes._docker_reload import INSECURE, MIRRORS
 from agent.runtimes._json_text import value_of
 
@@ -51,10 +52,30 @@ _LATER_KEYS = frozenset(
     {
         *("allow-direct-routing", "bip6", "bridge-accept-fwmark", "cdi-spec-dirs", "default-network-opts"),
         *("default-stop-timeout", "firewall-backend", "host-gateway-ips", "ip-forward-no-drop", "log-format"),
-        *("nri-opts", "proxies"),
+        *(
+            "nri-opts",
+            "proxies",
+            "http-proxy",
+            "https-proxy",
+            "no-proxy",
+            "cdi-spec-dir",
+            "default-network-opt",
+            "feature",
+        ),
     }
 )
 """Keys that came with 23.0 or later."""
+
+_KEYS_OF_20_10 = (
+    frozenset(
+        {
+            *(MIRRORS, INSECURE, *DAEMON_KEYS, *FLAG_NAMES, "help", "version", "cluster-advertise"),
+            *("cluster-store", "cluster-store-opts", "deprecated-key-path", "disable-legacy-registry", "graph"),
+        }
+    )
+    - _LATER_KEYS
+)
+"""The names of flags count as keys too: it takes them without a word, and without an effect."""
 
 _FILE_LOG_OPTS = frozenset({"max-file", "max-size", "compress"})
 _ANY_LOG_OPTS = frozenset({"mode", "max-buffer-size"})
@@ -97,10 +118,19 @@ def faults_of(values: Mapping[str, str], engine: Engine) -> tuple[Fault, ...]:
 
 def unknown_key_problem(key: str, version: Version) -> str:
     """Why a Docker that has no `--validate` does not start with this key, "" if it does or if it can be asked."""
-    known = {MIRRORS, INSECURE, *DAEMON_KEYS} - _LATER_KEYS
-    if version >= _VALIDATES_SINCE or key in known:
+    if version >= _VALIDATES_SINCE or key in _KEYS_OF_20_10:
         return ""
     return f"Docker {version[0]}.{version[1]} does not know this key, and with it does not start: take it out"
+
+
+def unknown_keys(values: Mapping[str, str], version: Version) -> Iterator[Fault]:
+    """Every key of a whole daemon.json with which such a Docker does not start. It looks into an object whose name it
+    does not know, and takes the names in there (cmd/dockerd, configValuesSet)."""
+    for key in values:
+        if problem := unknown_key_problem(key, version):
+            inside = value_of(values[key])
+            names = list(inside) if isinstance(inside, dict) else [key]
+            yield from (Fault(name, problem) for name in names if unknown_key_problem(name, version))
 
 
 # --- the lists of registries -----------------------------------------------------------------------------------------

@@ -191,7 +191,8 @@ def _farewell(view: View, after: Document, fates: tuple[Fate, ...]) -> tuple[Fil
 def _restores(view: View, restored: Regular, reason: str) -> tuple[FileAction, ...]:
     said = f"{reason}; the file is as it was before mirror-agent" if reason else "as it was before mirror-agent"
     owner = (restored.uid, restored.gid)
-    return (*_makes(view), WriteFile(view.path, restored.content, said, view.state, restored.mode, owner))
+    write = WriteFile(view.path, restored.content, said, view.state, restored.mode, owner, verbatim=True)
+    return (*_makes(view), write)
 
 
 def _means_the_same(left: Document, right: Document | None) -> bool:

@@ -36,6 +36,9 @@ _SHORT: Mapping[str, str] = {
     "p": "pidfile",
     "s": "storage-driver",
 }
+FLAG_NAMES = frozenset(_KEYS)
+"""Flags whose name is not that of their key."""
+
 _EXEMPT = frozenset({"add-runtime", "config-file", "help", "validate", "version"})
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from agent.model import Setting
-from agent.runtimes._docker_checks import Engine, faults_of, insecure_problem, unknown_key_problem
+from agent.runtimes._docker_checks import Engine, faults_of, insecure_problem, unknown_key_problem, unknown_keys
 from agent.runtimes._docker_flags import Flag
 from agent.runtimes._docker_reload import INSECURE
 from agent.runtimes._docker_wants import Wants
@@ -58,6 +58,8 @@ class Guard:
         for fault in faults_of(values, self.engine):
             if fault.key != "log-driver" or self.engine.log_drivers is not None:
                 yield f"{fault.key}: {fault.reason}; {NO_ACT}"
+        for unknown in unknown_keys(values, self.engine.version):
+            yield f"{unknown.key}: {unknown.reason}; {NO_ACT}"
         for key in values:
             if key in self.flags:
                 yield f"{_by_flag(key, self.flags[key])}; {NO_ACT}"

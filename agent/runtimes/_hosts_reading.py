@@ -7,7 +7,6 @@ remotes/docker/config/hosts.go @ v1.5 … v1.7, core/remotes/docker/config/hosts
 from __future__ import annotations
 
 import posixpath
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, TypeVar
 from agent.model import ClientPair, Header, Regular
 from agent.redact import redact
 from agent.render import Endpoint, HostsToml
+from agent.runtimes import _toml
 
 CAPABILITIES = ("pull", "resolve", "push")
 DIAL_TIMEOUT = "30s"
@@ -38,7 +38,7 @@ def read(content: bytes, directory: str) -> Reading:
     """Read a file that lies in `directory`. Raises ValueError, with the reason, if containerd ignores all of it."""
     try:
         text = content.decode()
-        document = tomllib.loads(text)
+        document = _toml.loads(text)
     except ValueError as error:
         raise ValueError(f"it is not valid TOML ({_first_line(error)})") from None
     tables = document.get("host", {})
@@ -185,7 +185,7 @@ def _headers_in_order(text: str) -> Iterator[str]:
 
 def _host_of_header(line: str) -> str:
     try:
-        found = tomllib.loads(line.strip()).get("host")
+        found = _toml.loads(line.strip()).get("host")
     except ValueError:
         return ""
     return next(iter(found), "") if isinstance(found, dict) else ""

@@ -217,7 +217,7 @@ def conflicts_of(registry: Registry, tree: Tree) -> Iterator[Conflict]:
         path, place = tree.root.obstacle
         yield Conflict(path, f"{place.value}: remove it, then the file for {name} can be written", name)
     directory = tree.directories[name]
-    if directory.place in {Place.FILE, Place.DANGLING}:
+    if directory.place in {Place.FILE, Place.DANGLING, Place.CLOSED}:
         consequence = "every pull fails" if directory.place is Place.FILE else "nothing can be written there"
         yield Conflict(directory.path, f"{directory.place.value}, so {consequence} for {name}: remove it", name)
     for mirror in registry.mirrors:

@@ -99,7 +99,7 @@ def shared_rig(suite: str) -> Iterator[Rig]:
 def rig(shared_rig: Rig, request: pytest.FixtureRequest) -> Rig:
     """The suite's node as it was after boot: no desired state, no managed file, no image, Docker with no mirror."""
     reset(shared_rig)
-    request.node.stash[_JOURNAL] = (shared_rig.node, shared_rig.node.cursor())
+    watch_journal(request, shared_rig)
     return shared_rig
 
 
@@ -114,8 +114,13 @@ def shared_stock_rig(suite: str) -> Iterator[Rig]:
 def stock_rig(shared_stock_rig: Rig, request: pytest.FixtureRequest) -> Rig:
     """The suite's stock node: no config_path, no daemon.json, nothing of ours."""
     reset(shared_stock_rig)
-    request.node.stash[_JOURNAL] = (shared_stock_rig.node, shared_stock_rig.node.cursor())
+    watch_journal(request, shared_stock_rig)
     return shared_stock_rig
+
+
+def watch_journal(request: pytest.FixtureRequest, rig: Rig) -> None:
+    """Keep the node's journal from here on if the test fails."""
+    request.node.stash[_JOURNAL] = (rig.node, rig.node.cursor())
 
 
 @pytest.fixture

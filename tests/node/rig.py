@@ -62,13 +62,15 @@ done
 rm -rf {DESIRED_STATE} /var/lib/mirror-agent /run/mirror-agent /etc/systemd/system/mirror-agent.service.d
 for name in docker containerd; do
   mkdir -p "/etc/$name"
-  cmp -s /root/etc-containerd/config.toml {CONFIG_TOML} && keep=config.toml || keep=
+  [ -f {CONFIG_TOML} ] && [ ! -L {CONFIG_TOML} ] && cmp -s /root/etc-containerd/config.toml {CONFIG_TOML} &&
+    keep=config.toml || keep=
   find "/etc/$name" -mindepth 1 ! -name "$keep" -delete
   cp -an "/root/etc-$name/." "/etc/$name/"
 done
 systemctl daemon-reload
 systemctl reset-failed
 [ -n "$keep" ] || systemctl restart containerd
+[ $# = 0 ] || systemctl restart "$@"
 systemctl start docker containerd
 docker ps -aq | xargs -r docker rm -f >/dev/null
 docker images -q | sort -u | xargs -r docker rmi -f >/dev/null
@@ -77,10 +79,11 @@ true
 """
 
 
-def reset(rig: Rig) -> None:
-    """Put the node back: agent stopped and forgotten, files as after boot, Docker with no mirror, no image anywhere."""
+def reset(rig: Rig, *units: str) -> None:
+    """Put the node back: agent stopped and forgotten, files as after boot, Docker with no mirror, no image anywhere.
+    `units` are started anew with these files, because they run with others."""
     node = rig.node
-    node.run(_RESET)
+    node.run(["bash", "-c", _RESET, "reset", *units])
     for registry in (rig.first, rig.second):
         registry.start()
     if docker_info(node)["LoggingDriver"] != "json-file":

@@ -93,6 +93,19 @@ def test_restarts_do_not_run_into_the_start_limit(shaky: Node) -> None:
     assert [restart(shaky, 20.0)[0] for _ in range(6)] == [""] * 6
 
 
+def test_a_masked_unit_is_told_at_once(shaky: Node) -> None:
+    """systemd does not restart it although it runs: that is said, nobody waits for it, and it goes on running."""
+    life = shaky.life(_UNIT)
+    shaky.run(f"systemctl mask {_UNIT}")
+    try:
+        message, seconds = restart(shaky, 30.0)
+    finally:
+        shaky.run(f"systemctl unmask {_UNIT}")
+    assert "masked" in message
+    assert seconds < 10.0
+    assert shaky.life(_UNIT) == life
+
+
 def test_a_unit_that_does_not_come_up_is_told_in_words(shaky: Node) -> None:
     """HostError names the unit, what systemd says of it, and where to look; well before the deadline."""
     shaky.run("touch /run/shaky-fails")

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.model import ClientPair, Unusable
+from agent.errors import HostError
+from agent.model import ClientPair, DesiredState, Mirror, Registry, Unusable
 from agent.runtimes._certs_dir import (
     CertsDir,
     Directory,
@@ -19,6 +20,7 @@ from agent.runtimes._certs_dir import (
     registry_of,
     trust_of,
 )
+from agent.runtimes.containerd import RUNTIME
 from tests.fakes import FakeHost
 from tests.pem import CERTIFICATE, KEY, LOCKED_KEY
 
@@ -90,6 +92,34 @@ def test_a_file_in_its_place_counts_a_dangling_link_does_not() -> None:
     dangling = FakeHostWithDanglingLink()
     dangling.mkdirs(f"{CERTS_D}/a.lan:1")
     assert (look(host, "a.lan:1").place, look(dangling, "a.lan:1").path) == (Place.FILE, f"{CERTS_D}/a.lan:1")
+
+
+class FakeHostWithClosedDirectory(FakeHost):
+    """A directory of certs.d, or certs.d itself, that is a link to where the sandbox lets nobody look."""
+
+    closed = ""
+
+    def list_directory(self, path: str) -> tuple[str, ...] | None:
+        if path == self.closed:
+            raise HostError(path, "permission denied (EACCES)")
+        return super().list_directory(path)
+
+
+@pytest.mark.parametrize("closed", ["/etc/containerd/certs.d", "/etc/containerd/certs.d/docker.io"])
+def test_a_directory_into_which_we_may_not_look(closed: str) -> None:
+    """A conflict of the registries that it concerns, with its path; the others get their files."""
+    host = FakeHostWithClosedDirectory()
+    for name in ("/etc/containerd/certs.d/docker.io", "/usr/bin"):
+        host.mkdirs(name)
+    host.put("/usr/bin/containerd", "")
+    host.closed = closed
+    names = ("docker.io", "ghcr.io")
+    registries = tuple(Registry(name, f"https://{name}", (Mirror("https://m.cn"),)) for name in names)
+    desired = DesiredState("1", registries=registries)
+    plan = RUNTIME.plan(desired, RUNTIME.observe(host, desired))
+    assert {conflict.path for conflict in plan.conflicts} == {closed}
+    written = {action.registry for action in plan.file_actions if action.registry}
+    assert written == ({"ghcr.io"} if closed.endswith("docker.io") else set())
 
 
 class FakeHostWithDanglingLink(FakeHost):

@@ -377,3 +377,28 @@ def test_not_managed_and_not_installed() -> None:
         (True, None, "not managed (containerd.manage is false)", ()),
         (False, None, "not installed", ()),
     ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"version = 2\n# \xff\n", b"\xef\xbb\xbfversion = 2\n", b"a = " + b"[" * 3000 + b"]" * 3000]
+)
+def test_a_file_that_containerd_reads_and_we_do_not(content: bytes) -> None:
+    """containerd 1.x takes bytes that are no TOML: status says what to mend, and the file is never edited."""
+    host = machine("")
+    host.put(CONFIG, content)
+    host.commands[(PROGRAM, "--config", CONFIG, "config", "dump")] = CommandResult(0, "version = 2\n", "")
+    observed = RUNTIME.observe(host, DESIRED)
+    made = RUNTIME.plan(DESIRED, observed)
+    assert [conflict.path for conflict in made.conflicts] == [CONFIG]
+    assert CONFIG not in {action.path for action in made.file_actions}
+    assert verdict(host).is_live is False
+
+
+def test_an_import_that_is_missing_is_mended_first() -> None:
+    """containerd 2.x takes it in a dump and dies of it at its next start: nothing is edited, nothing restarted."""
+    host = machine('version = 2\nimports = ["/nowhere/x.toml", "/etc/containerd/conf.d/*.toml"]\n', "2.1.9")
+    dumped = 'version = 3\n[plugins."io.containerd.cri.v1.images".registry]\nconfig_path = ""\n'
+    host.commands[(PROGRAM, "--config", CONFIG, "config", "dump")] = CommandResult(0, dumped, "")
+    made = RUNTIME.plan(DESIRED, RUNTIME.observe(host, DESIRED))
+    assert [(conflict.path, "/nowhere/x.toml" in conflict.reason) for conflict in made.conflicts] == [(CONFIG, True)]
+    assert (CONFIG in {action.path for action in made.file_actions}, made.acts) == (False, ())

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from agent.runtimes._docker_checks import Engine, Fault, faults_of, insecure_problem, mirror_problem, version_of
+from agent.runtimes._docker_checks import (
+    Engine,
+    Fault,
+    faults_of,
+    insecure_problem,
+    mirror_problem,
+    unknown_keys,
+    version_of,
+)
 
 OLD, MIDDLE, NEW = (20, 10, 24), (26, 1, 5), (28, 5, 2)
 ALL = (OLD, MIDDLE, NEW)
@@ -47,6 +55,21 @@ STARTS = {
     "http://[::1]x": (),
     "http://b\u00fccher.example": ALL,
 }
+
+
+@pytest.mark.parametrize(
+    ("values", "unknown"),
+    [
+        ({"debug": "true", "log-opts": '{"x": "y"}', "registry-mirror": "[]", "help": "true"}, []),
+        ({"Registry-Mirrors": "[]", "x": "{}"}, ["Registry-Mirrors"]),
+        ({"x": '{"debug": true, "y": 1}', "proxies": '{"http-proxy": ""}'}, ["y", "http-proxy"]),
+    ],
+)
+def test_keys_that_20_10_does_not_know(values: dict[str, str], unknown: list[str]) -> None:
+    """Names of flags are known to it, and of an object that it does not know it takes what is in there. Later versions
+    are asked themselves."""
+    assert [fault.key for fault in unknown_keys(values, OLD)] == unknown
+    assert list(unknown_keys(values, MIDDLE)) == []
 
 
 @pytest.mark.parametrize("url", STARTS)

@@ -58,7 +58,7 @@ def test_the_original_comes_back_byte_for_byte() -> None:
     reason = f"{AGAIN}; the file is as it was before mirror-agent"
     assert plan(host, NOTHING) == Plan(
         "docker",
-        actions=(WriteFile(PATH, EXACT.content, reason, host.files[PATH], 0o640, (1000, 1000)),),
+        actions=(WriteFile(PATH, EXACT.content, reason, host.files[PATH], 0o640, (1000, 1000), verbatim=True),),
         releases=(Release(PATH),),
         remember=Memory(trial=digest(EXACT.content), good=digest(OURS)),
         keeps=(OURS.encode(), EXACT.content),

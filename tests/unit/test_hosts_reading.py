@@ -134,3 +134,9 @@ def test_what_containerd_ignores(text: bytes, why: str) -> None:
 def test_a_password_in_a_url_is_not_repeated() -> None:
     """Not even where a remark names the host."""
     assert "secret" not in str(read(b'[host."https://u:secret@h"]\nx = 1\n', "/d").remarks)
+
+
+def test_nesting_that_no_parser_follows_is_no_toml() -> None:
+    """It is told like any other mistake, and does not end the agent."""
+    with pytest.raises(ValueError, match="is not valid TOML"):
+        read(b"a = " + b"[" * 3000 + b"]" * 3000, "/d")

@@ -12,17 +12,19 @@ from hypothesis import strategies as st
 
 from agent import adopt, desired, runtimes
 from agent.cli import main
+from agent.desired.build import default_server
 from agent.found import Found, FoundRegistry
-from agent.model import ActiveState, DesiredState, Registry, Setting, UnitState
+from agent.model import ActiveState, DesiredState, Registry, Regular, Setting, UnitState
 from agent.node import Places, RealHost
 from agent.outcome import Outcome
-from agent.render import HostsToml, hosts_toml
+from agent.render import Endpoint, HostsToml, hosts_toml
 from agent.runtimes._certs_dir import Trust
 from agent.runtimes._hosts_adopt import Origin
 from agent.runtimes._hosts_adopt import adopt as adopt_hosts
-from agent.runtimes._hosts_reading import read
-from agent.runtimes._hosts_toml import Recipe
+from agent.runtimes._hosts_reading import means_the_same, read
+from agent.runtimes._hosts_toml import Recipe, meaning
 from agent.runtimes._hosts_toml import text as file_text
+from agent.runtimes.containerd import Containerd
 from agent.runtimes.docker import Docker
 from tests import containerd_reader, trees
 from tests.fakes import FakeHost
@@ -147,9 +149,29 @@ def test_a_hosts_toml_means_the_same_afterwards(name: str, server: object, hosts
     (registry,) = desired.load(adopt.text([Found("containerd", True, True, (found,))], "/x").encode()).registries
     again = file_text(Recipe("/x", registry))
     assert asked(again, name) == asked(content, name), (content.decode(), again.decode())
+    if not found.remarks:
+        wanted = meaning(Recipe("/x", registry))
+        assert means_the_same(Regular(content, 0o644, 0, 0), "/d", wanted, default_server(name))
 
 
-def hosts_server() -> object:
+@settings(max_examples=300, deadline=None)
+@given(NAMES, st.data())
+def test_only_what_means_the_same_is_left_as_it_is(name: str, data: st.DataObject) -> None:
+    """Whatever counts as said already makes containerd ask the same hosts in the same way."""
+    few = st.lists(OTHERS, min_size=1, max_size=2, unique_by=lambda each: each.url)
+    one = HostsToml(
+        replace(hosts_server(), url=data.draw(st.sampled_from(["", "https://o.lan"]))), tuple(data.draw(few))
+    )
+    hosts = data.draw(st.permutations(one.hosts))
+    if data.draw(st.booleans()):
+        hosts = [replace(data.draw(OTHERS), url=hosts[0].url), *hosts[1:]]
+    other = replace(one, hosts=tuple(hosts))
+    content = hosts_toml(one, "/x")
+    if means_the_same(Regular(content, 0o644, 0, 0), "/d", other, default_server(name)):
+        assert asked(content, name) == asked(hosts_toml(other, "/x"), name)
+
+
+def hosts_server() -> Endpoint:
     """A server about which nothing is said."""
     return read(b"[host]\n", "/d").meaning.server
 
@@ -327,6 +349,17 @@ def test_legacy_tables_and_registries_yaml(tmp_path: Path) -> None:
         },
     )
     assert imported(tmp_path).partition("\n# and see")[2].partition("\n")[2] == LEGACY_IMPORTED
+
+
+@pytest.mark.parametrize("is_up", [True, False])
+def test_a_file_that_the_running_containerd_does_not_read_is_a_comment(is_up: bool) -> None:
+    """Without config_path it is not how this node pulls; of one that does not run nobody can tell."""
+    unit = UnitState(ActiveState.ACTIVE if is_up else ActiveState.INACTIVE, loaded=True, main_pid=7 if is_up else 0)
+    host = FakeHost(units={"containerd.service": replace(unit, sub_state="running" if is_up else "dead")})
+    host.put("/etc/containerd/certs.d/docker.io/hosts.toml", '[host."https://m.cn"]\n')
+    found = Containerd().find(host, DesiredState(""), ())
+    assert [each.is_silent for each in found.registries] == [is_up]
+    assert found.manage is (None if is_up else True)
 
 
 # --- Docker ----------------------------------------------------------------------------------------------------------
