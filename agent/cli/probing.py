@@ -1,4 +1,4 @@
-"""`mirror-agent mirrors --probe`: which mirrors, their probes with progress, a table by speed, and the YAML to paste."""
+"""`mirror-agent mirrors --probe`: which mirrors, their probes, a table by speed, and the YAML to paste."""
 
 from __future__ import annotations
 
@@ -258,7 +258,7 @@ def _table(chosen: Sequence[Probed], paint: Paint, width: int | None) -> Iterato
 
 
 def _cells(probed: Probed) -> tuple[str, ...]:
-    time = f"{probed.result.seconds:.2f} s" if probed.is_ok else "-"
+    time = f"{probed.result.seconds * 1000:.0f} ms" if probed.is_ok else "-"
     return (probed.candidate.mirror.url, probed.result.finding.verdict.value, time, probed.candidate.origin)
 
 

@@ -119,7 +119,7 @@ def connect(addresses: list[str], port: int, progress: Progress) -> socket.socke
     last: OSError = TimeoutError()
     for address, seconds in _shares(addresses[:_MOST_ADDRESSES], progress):
         try:
-            return socket.create_connection((address, port), seconds)
+            return _connected(address, port, seconds)
         except OSError as error:
             last = error
     if isinstance(last, TimeoutError):
@@ -127,6 +127,18 @@ def connect(addresses: list[str], port: int, progress: Progress) -> socket.socke
     if isinstance(last, ConnectionError):
         raise Found(Verdict.REFUSED, progress.at(f"port {port} refuses connections")) from last
     raise Found(Verdict.UNREACHABLE, progress.at(f"no way to it: {last.strerror}")) from last
+
+
+def _connected(address: str, port: int, seconds: float) -> socket.socket:
+    """Without a second look-up, which socket.create_connection makes even for a number."""
+    connection = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        connection.settimeout(seconds)
+        connection.connect((address, port))
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _shares(addresses: list[str], progress: Progress) -> Iterator[tuple[str, float]]:
