@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import repeat
 from typing import Any, assert_never
 
 from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError
@@ -42,6 +43,11 @@ RESTART_DEADLINE_SECONDS = 90.0
 
 Emit = Callable[[Event], None]
 
+_Results = Sequence[Exception | None]
+_Turn = Generator[list[WriteFile], _Results | None, bool]
+"""One round of one runtime: it gives the files to be written, is told what became of each, and returns whether another
+round can help."""
+
 
 def plans(desired: DesiredState, host: HostReader) -> tuple[Plan, ...]:
     """What would be done now, per runtime. Touches nothing."""
@@ -58,10 +64,10 @@ def converge(desired: DesiredState, host: Host, emit: Emit, *, acts: bool) -> Cy
     as pending. Never raises for what the machine does: the result says what failed."""
     started = time.monotonic()
     cycles = [_Cycle(runtime, desired, host, emit) for runtime in discover()]
-    _take_turns(cycles)
+    _run(cycles, host, acts=False)
     if acts and any(cycle.wants_acts for cycle in cycles):
         for cycle in cycles:
-            cycle.run(acts=True)
+            _run([cycle], host, acts=True)
     return CycleResult(
         generation=desired.generation,
         runtimes=tuple(cycle.result() for cycle in cycles),
@@ -80,11 +86,39 @@ def revert(desired: DesiredState, host: Host, emit: Emit) -> CycleResult:
     return converge(unmanaged, host, emit, acts=True)
 
 
-def _take_turns(cycles: list[_Cycle]) -> None:
-    """Round by round: what one runtime wrote is looked at again only when the files of all are where they belong."""
-    going = cycles
+def _run(cycles: Sequence[_Cycle], host: Host, *, acts: bool) -> None:
+    """Go round until there is nothing left to do, something fails, or the rounds are used up."""
     for _ in range(MAX_ROUNDS):
-        going = [cycle for cycle in going if cycle.turn(acts=False)]
+        cycles = _in_step(cycles, host, acts=acts)
+
+
+def _in_step(cycles: Sequence[_Cycle], host: Host, *, acts: bool) -> list[_Cycle]:
+    """One round of each runtime; what all of them write is written at once, for it is the disk that an edit waits for.
+    Returns those that another round can help."""
+    turns = [cycle.turn(acts=acts) for cycle in cycles]
+    reached = [_advanced(turn, None) for turn in turns]
+    results = _written([write for writes in reached if isinstance(writes, list) for write in writes], host)
+    ends = [
+        _advanced(turn, [next(results) for _ in writes]) if isinstance(writes, list) else writes
+        for turn, writes in zip(turns, reached, strict=True)
+    ]
+    return [cycle for cycle, end in zip(cycles, ends, strict=True) if end is True]
+
+
+def _advanced(turn: _Turn, results: _Results | None) -> list[WriteFile] | bool:
+    """The files that it gives to be written, or what it ended with."""
+    try:
+        return turn.send(results)
+    except StopIteration as end:
+        return bool(end.value)
+
+
+def _written(writes: list[WriteFile], host: Host) -> Iterator[Exception | None]:
+    """What became of each; a bug becomes the result of all of them."""
+    try:
+        return iter(host.write_files(writes) if writes else ())
+    except Exception as error:  # noqa: BLE001 -- each runtime whose files they are reports it
+        return repeat(error)
 
 
 @dataclass
@@ -109,17 +143,11 @@ class _Cycle:
         """Whether the last look left something to reload or restart."""
         return self.last_plan is not None and bool(self.last_plan.acts)
 
-    def run(self, *, acts: bool) -> None:
-        """Go round until there is nothing left to do, something fails, or the rounds are used up."""
-        for _ in range(MAX_ROUNDS):
-            if not self.turn(acts=acts):
-                return
-
-    def turn(self, *, acts: bool) -> bool:
-        """One round. Returns whether another one can help."""
+    def turn(self, *, acts: bool) -> _Turn:
+        """One round. Contains whatever goes wrong in it."""
         self.acts_allowed = acts
         try:
-            return not self.stopped and self._round(acts=acts)
+            return not self.stopped and (yield from self._round(acts=acts))
         except HostError as error:
             self._fail(error, "")
         except Exception as error:  # noqa: BLE001 -- a bug in one runtime must not keep the other one from converging
@@ -127,10 +155,10 @@ class _Cycle:
             self._say(Event(Kind.BUG, f"a bug in mirror-agent, please report it: {self.bug}", Level.ERROR))
         return False
 
-    def _round(self, *, acts: bool) -> bool:
+    def _round(self, *, acts: bool) -> _Turn:
         plan = self._plan()
         if self._has_file_work(plan):
-            return self._apply_files(plan)
+            return (yield from self._apply_files(plan))
         if acts and plan.acts and (not self.failed_acts or isinstance(plan.acts[0], Recover)):
             return self._perform(plan.acts[0])
         return False
@@ -145,14 +173,14 @@ class _Cycle:
         remembers = plan.remember is not None and plan.remember != self.host.ledger().memory_of(plan.runtime)
         return bool(plan.file_actions or plan.claims or plan.releases or remembers)
 
-    def _apply_files(self, plan: Plan) -> bool:
-        """Claims, then files, then releases. Returns whether another round can help."""
+    def _apply_files(self, plan: Plan) -> _Turn:
+        """Claims, then files, then releases."""
         self.failed_groups.clear()
         self.errors.clear()
         if not self._attempt("", lambda: self._store_claims(plan)):
             self.stopped = True
             return False
-        changed_by_others = self._apply_actions(plan.file_actions)
+        changed_by_others = yield from self._apply_actions(plan.file_actions)
         failed = {action.path for action in plan.file_actions if action.registry in self.failed_groups}
         done = [release for release in plan.releases if release.path not in failed]
         self._attempt("", lambda: self._save(self.host.ledger().with_releases(done)))
@@ -173,14 +201,16 @@ class _Cycle:
         if ledger != self.host.ledger():
             self.host.save_ledger(ledger)
 
-    def _apply_actions(self, actions: tuple[FileAction, ...]) -> bool:
+    def _apply_actions(self, actions: tuple[FileAction, ...]) -> _Turn:
         """Do what can be done; an action whose group has failed is left for the next cycle. Returns whether somebody
         else changed a file meanwhile, so that a new plan is needed."""
         for directory in (item for item in actions if isinstance(item, MakeDirectory)):
             self._do(directory)
         writes = [item for item in actions if isinstance(item, WriteFile) and item.registry not in self.failed_groups]
-        results = self.host.write_files(writes)
+        results = (yield writes) or ()
         for write, error in zip(writes, results, strict=True):
+            if error is not None and not isinstance(error, HostError):
+                raise error
             self._finish(write, error)
         for removal in (item for item in actions if isinstance(item, RemoveFile | RemoveDirectory)):
             if removal.registry not in self.failed_groups:

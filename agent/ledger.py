@@ -85,12 +85,11 @@ class Ledger:
 
     def encode(self) -> bytes:
         """The stored form: sorted, one line per entry, so that two equal ledgers are the same bytes."""
-        document = {
-            "format": FORMAT,
-            "entries": [asdict(entry) for _, entry in sorted(self.entries.items())],
-            "memories": {name: asdict(memory) for name, memory in sorted(self.memories.items())},
-        }
-        return json.dumps(document, indent=1, ensure_ascii=True).encode() + b"\n"
+        entries = ",\n".join(json.dumps(_raw(entry)) for _, entry in sorted(self.entries.items()))
+        memories = ",\n".join(
+            f"{json.dumps(name)}: {json.dumps(asdict(memory))}" for name, memory in sorted(self.memories.items())
+        )
+        return f'{{"format": {FORMAT},\n"entries": [\n{entries}\n],\n"memories": {{\n{memories}\n}}}}\n'.encode()
 
 
 def decode(data: bytes) -> Ledger:
@@ -121,6 +120,18 @@ def _claimed(owned: Entry | None, runtime: str, claim: Claim) -> Entry:
     added = tuple(key for key in claim.keys if key.key not in known)
     directories = tuple(path for path in claim.made_directories if path not in owned.made_directories)
     return replace(owned, keys=owned.keys + added, made_directories=owned.made_directories + directories)
+
+
+def _raw(entry: Entry) -> dict[str, Any]:
+    """As dataclasses.asdict, which copies everything on the way: with thousands of entries that is what takes long."""
+    original = {name: getattr(entry.original, name) for name in ("sha256", "mode", "uid", "gid")}
+    return {
+        "path": entry.path,
+        "runtime": entry.runtime,
+        "original": original,
+        "keys": [{"key": key.key, "json": key.json} for key in entry.keys],
+        "made_directories": entry.made_directories,
+    }
 
 
 def _entry(raw: dict[str, Any]) -> Entry:

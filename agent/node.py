@@ -107,22 +107,22 @@ class RealHost:
     def read(self, path: str) -> FileState:
         signature = self._note(path)
         known = self._readings.get(path)
-        if signature is not None and known is not None and known[0] == signature and self._facts[path].trusted:
+        if signature is not None and known is not None and known[0] == signature:
             return known[1]
         state = self._files.read(path)
         if signature is None and not isinstance(state, Absent):
             self._facts[path] = _Fact(None, trusted=False)  # a dangling link has no signature, nor has what follows it
-        self._readings[path] = (signature, state)
+        self._readings[path] = (self._kept(path), state)
         return state
 
     def list_directory(self, path: str) -> tuple[str, ...] | None:
         signature = self._note(path)
         self._listed.add(path)
         known = self._listings.get(path)
-        if signature is not None and known is not None and known[0] == signature and self._facts[path].trusted:
+        if signature is not None and known is not None and known[0] == signature:
             return known[1]
         names = self._files.list_directory(path)
-        self._listings[path] = (signature, names)
+        self._listings[path] = (self._kept(path), names)
         return names
 
     def exists(self, path: str) -> bool:
@@ -291,11 +291,12 @@ class RealHost:
 
     def _find_directories(self) -> frozenset[str]:
         found = set()
+        known: dict[str, str] = {}
         for path in self._readings.keys() & self._facts.keys():
             outside = self._outside(path)
-            found |= {os.path.dirname(outside), os.path.dirname(os.path.realpath(outside))}
+            found |= {os.path.dirname(outside), os.path.dirname(_resolved(outside, known))}
         for path in self._listed:
-            found |= {self._outside(path), os.path.realpath(self._outside(path))}
+            found |= {self._outside(path), _resolved(self._outside(path), known)}
         return frozenset(found)
 
     # --- inside --------------------------------------------------------------------------------------------------
@@ -315,6 +316,11 @@ class RealHost:
         if path not in self._facts or self._facts[path].signature != signature:
             self._facts[path] = _Fact(signature, _is_settled(signature))
         return signature
+
+    def _kept(self, path: str) -> Signature:
+        """The signature under which what was just read may be used again, None if it may not."""
+        fact = self._facts[path]
+        return fact.signature if fact.trusted else None
 
     def _load_ledger(self) -> Ledger:
         state = self._files.read(self._ledger_path)
@@ -346,6 +352,15 @@ def _outermost(directories: Iterable[str]) -> list[str]:
         if not any(path == above or path.startswith(above.rstrip("/") + "/") for above in kept[-1:]):
             kept.append(path)
     return kept
+
+
+def _resolved(path: str, known: dict[str, str]) -> str:
+    """As os.path.realpath, which looks at every directory above once more for each path; `known` is what it learns."""
+    if path not in known:
+        parent, name = os.path.split(path)
+        here = os.path.join(_resolved(parent, known), name) if name else path
+        known[path] = os.path.realpath(here) if os.path.islink(here) else here
+    return known[path]
 
 
 def _is_settled(signature: Signature) -> bool:

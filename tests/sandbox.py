@@ -40,18 +40,19 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 def with_own_mounts(function: Callable[[], Any]) -> Any:
     """What the function returns where it may mount what it likes: nobody else sees it, and it ends with it."""
-    reason = in_child(_why_no_mounts)
+    reason = in_child(own_mounts)
     if reason:
         pytest.skip(f"cannot mount here: {reason}")
 
     def mounting() -> Any:
-        assert not _why_no_mounts()
+        assert not own_mounts()
         return function()
 
     return in_child(mounting)
 
 
-def _why_no_mounts() -> str:
+def own_mounts() -> str:
+    """From here on this process and its children mount for themselves. Returns why they cannot, "" if they can."""
     try:
         _call("unshare", _NEW_MOUNTS)
         _call("mount", b"none", b"/", None, _RECURSIVE | _PRIVATE, None)

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import gc
 import importlib.util
+import os
 import sys
-from types import ModuleType
 
 _GARBAGE_THRESHOLD = 10_000
 """Objects between two collections, instead of Python's 700: modules that are loaded, and cycles that run, make next to
@@ -30,8 +30,6 @@ def _leave_out_openssl() -> None:
 
 
 def _leave_out_plugins() -> None:
-    """pydantic looks through every installed package for plugins to load: 1.4 MB, 10 ms, and no code that a process of
-    root should run unasked. Where a later pydantic looks elsewhere, this is without effect."""
-    loader = ModuleType("pydantic.plugin._loader")
-    vars(loader)["get_plugins"] = lambda: ()
-    sys.modules.setdefault(loader.__name__, loader)
+    """pydantic looks through every installed package for plugins to load: time, and code that a process of root should
+    not run unasked. This is its documented switch; no child inherits it (agent.systemd.ENVIRONMENT)."""
+    os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"

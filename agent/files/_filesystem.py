@@ -136,10 +136,10 @@ class FileSystem:
 
         It is durable when the next `write_files` returns, so that a thousand of them are flushed at once.
         """
-        if directory_identity(self._root, path) is not None:
-            return
         found = self.read(path)
         if not isinstance(found, Absent):
+            if directory_identity(self._root, path) is not None:
+                return
             raise HostError(path, found.reason if isinstance(found, Unusable) else "is a file, not a directory")
         with self._touching(path, leads_to_allowed=True) as (parent, name):
             _directories.make(parent, name, mode)

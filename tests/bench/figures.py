@@ -11,10 +11,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from agent import desired
 from agent.cli.session import FINE
 from agent.events import Event
 from agent.keeper import Keeper
-from agent.node import Places, RealHost
+from agent.node import RealHost
 from tests.bench.machine import Agent, Root, agent_command
 from tests.bench.peers import ShellLoop, raw_floor, shell_loop
 
@@ -105,8 +106,8 @@ def _edit_rows(
 def nothing_to_do(root: Root, rounds: int = 200) -> list[Row]:
     """The CPU of a resync and of a full look when nothing has changed, and the files they open."""
     events: list[Event] = []
-    host = RealHost(Places(root=str(root.path)))
-    keeper = Keeper(host, "/etc/mirror-agent.yaml", events.append, owner=0)
+    host = RealHost(root.places)
+    keeper = Keeper(host, root.seen_config, events.append, owner=0)
     keeper.start()
     keeper.look(acts=True)
     time.sleep(SETTLED_SECONDS)
@@ -121,6 +122,39 @@ def nothing_to_do(root: Root, rounds: int = 200) -> list[Row]:
         Row("  files opened", f"{opened_by_resync / rounds:.0f}", "0", holds=opened_by_resync == 0),
         Row("full look, nothing moved: CPU", f"{look * 1000:.2f} ms, {len(opened) / 20:.0f} files opened"),
     ]
+
+
+# --- thousands -------------------------------------------------------------------------------------------------------
+
+
+def thousands(root: Root) -> list[Row]:
+    """A first apply of very many registries beside the floor, one edit among them, and a resync."""
+    keeper = Keeper(RealHost(root.places), root.seen_config, lambda _: None, owner=0)
+    keeper.start()
+    first = _seconds(lambda: keeper.look(acts=False))
+    keeper.look(acts=True)
+    files = root.managed()
+    floor, wide = (raw_floor(root.path / f"floor-{at_once}", files, at_once=at_once) for at_once in (False, True))
+    parsing = min(_seconds(lambda: desired.load(root.config.read_bytes(), root.seen_config)) for _ in range(3))
+    root.save(0, first=1)
+    edit = _seconds(lambda: keeper.look(acts=False))
+    keeper.look(acts=True)
+    resync = _seconds(keeper.host.unchanged)
+    return [
+        Row(f"{root.registries} registries: first apply, once they are parsed", f"{first:.1f} s"),
+        Row("  floor: the same files, one by one; by 8 threads", f"{floor:.1f} s; {wide:.1f} s"),
+        Row("  beside the floor, one by one", f"{first / floor:.2f} ×", "≤ 2 ×", holds=first <= 2 * floor),
+        Row(
+            "  one edit among them", f"{edit:.2f} s, parsing {parsing:.2f}", "≤ 1 s after it", holds=edit <= parsing + 1
+        ),
+        Row("  resync, nothing moved", f"{resync * 1000:.0f} ms", "≤ 200 ms", holds=resync <= 0.2),
+    ]
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
 
 
 def _count_opened_files() -> list[str]:

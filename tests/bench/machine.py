@@ -17,37 +17,77 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from agent import systemd
+from agent.node import Places
+from tests import sandbox
+
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
 
 # As the packaged launcher: isolated, and nothing on the path but the agent and its dependencies.
 _LAUNCHER = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from agent.cli import main; sys.exit(main())"
+_SYSTEMD = Path("/run/systemd")
+_MOUNTED = Path("/mnt")
+"""Where the files are for the agent that names them by real paths: the directories above are as quiet as /etc."""
+
 _FOREIGN = '{\n  "data-root": "/data/docker",\n  "exec-opts": ["native.cgroupdriver=systemd"]\n}\n'
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A root directory with a desired state of `registries` registries."""
+    """The files of a machine with a desired state of `registries` registries, all below `path`. `is_real`: named by
+    their real paths, as on a node; else by --root, below which each look takes several system calls."""
 
     path: Path
     registries: int
+    is_real: bool
 
     @property
     def config(self) -> Path:
         return self.path / "etc/mirror-agent.yaml"
 
-    def desired_state(self, number: int) -> str:
-        """One desired state; each number gives every registry another mirror, and so changes every file."""
+    @property
+    def seen_config(self) -> str:
+        """The path of the desired state, as the agent is told it."""
+        return self._seen("etc/mirror-agent.yaml")
+
+    @property
+    def places(self) -> Places:
+        """Where an agent in this process works."""
+        root = "/" if self.is_real else str(self.path)
+        return Places(root, self._seen("var/lib/mirror-agent"), self._seen("run/mirror-agent"))
+
+    @property
+    def flags(self) -> list[str]:
+        """The same on a command line."""
+        places = self.places
+        named = {"--root": places.root, "--config": self.seen_config}
+        named |= {"--state-dir": places.state_directory, "--run-dir": places.run_directory}
+        return [word for pair in named.items() for word in pair]
+
+    def _seen(self, path: str) -> str:
+        return f"{_MOUNTED}/{path}" if self.is_real else f"/{path}"
+
+    def desired_state(self, number: int, first: int | None = None) -> str:
+        """One desired state; each number gives every registry another mirror, and so changes every file. `first` is
+        another number for the first registry alone."""
         names = ["docker.io", *(f"registry-{index}.example" for index in range(1, self.registries))]
         entries = [f"  {name}:\n    mirrors: [https://mirror-{number}.example]\n" for name in names]
-        head = "version: 1\ncontainerd: {manage: true}\ndocker: {manage: true}\nregistries:\n"
+        if first is not None:
+            entries[0] = f"  {names[0]}:\n    mirrors: [https://mirror-{first}.example]\n"
+        containerd, docker = self._seen("etc/containerd"), self._seen("etc/docker")
+        head = (
+            "version: 1\n"
+            f"containerd: {{manage: true, config: {containerd}/config.toml, certs_dir: {containerd}/certs.d}}\n"
+            f"docker: {{manage: true, daemon_json: {docker}/daemon.json}}\nregistries:\n"
+        )
         return head + "".join(entries)
 
-    def save(self, number: int) -> None:
+    def save(self, number: int, first: int | None = None) -> None:
         """Replace the desired state as a careful editor does, and flush it, so that the agent need not."""
         temporary = self.config.with_name("mirror-agent.yaml.new")
         with temporary.open("w") as file:
-            file.write(self.desired_state(number))
+            file.write(self.desired_state(number, first))
             file.flush()
             os.fsync(file.fileno())
         temporary.chmod(0o640)
@@ -62,19 +102,37 @@ class Root:
 
 @contextmanager
 def new_root(registries: int) -> Iterator[Root]:
-    """On a real file system, because fsync is what is measured; removed at the end."""
+    """On a real file system, because fsync is what is measured; removed at the end.
+
+    As on a node, where we may hide systemd from this process for good: an agent on the real root would act on units.
+    """
+    is_real = _hide_systemd()
     with tempfile.TemporaryDirectory(prefix="mirror-agent-bench-", dir="/var/tmp") as name:
-        root = Root(Path(name), registries)
-        for directory in ("etc/containerd", "etc/docker"):
+        root = Root(Path(name), registries, is_real)
+        for directory in ("etc/containerd", "etc/docker", "var/lib", "run"):
             (root.path / directory).mkdir(parents=True)
         (root.path / "etc/docker/daemon.json").write_text(_FOREIGN)
         root.save(0)
-        yield root
+        if is_real:
+            sandbox.bind(root.path, _MOUNTED)
+        try:
+            yield root
+        finally:
+            if is_real:
+                sandbox.unmount(_MOUNTED)
+
+
+def _hide_systemd() -> bool:
+    if os.geteuid() != 0 or sandbox.own_mounts():
+        return False
+    if _SYSTEMD.is_dir():
+        sandbox.mount_memory(_SYSTEMD, "size=64k")
+    return not systemd.available()
 
 
 def agent_command(root: Root, *words: str) -> list[str]:
     """The command line of the agent on the root."""
-    return [sys.executable, "-I", "-c", _LAUNCHER, "--root", str(root.path), *words]
+    return [sys.executable, "-I", "-c", _LAUNCHER, *root.flags, *words]
 
 
 class Agent:

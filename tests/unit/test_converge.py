@@ -7,7 +7,7 @@ import os
 import random
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -17,10 +17,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from agent import converge, desired
+from agent.errors import HostError
 from agent.events import Event, Kind
 from agent.ledger import Ledger
 from agent.node import Places, RealHost
 from agent.outcome import Outcome
+from agent.plan import WriteFile
 from tests import crash, trees
 
 OURS = ("var", "run")
@@ -49,6 +51,27 @@ def run(root: Path, yaml: str) -> tuple[converge.CycleResult, list[Event]]:
 
 def revert(root: Path) -> converge.CycleResult:
     return converge.revert(desired.load(b"version: 1\n"), RealHost(Places(root=str(root))), lambda _: None)
+
+
+class Counting(RealHost):
+    """Notes the names of the files of each write."""
+
+    batches: list[list[str]]
+
+    def write_files(self, actions: Sequence[WriteFile]) -> tuple[HostError | None, ...]:
+        self.batches.append([action.path.rpartition("/")[2] for action in actions])
+        return super().write_files(actions)
+
+
+def test_an_edit_waits_for_the_disk_once() -> None:
+    """The files of all runtimes are written by one call, and only then looked at again."""
+    yaml = "version: 1\nregistries: {docker.io: {mirrors: [https://m.example]}}\n"
+    with machine({"etc/docker/daemon.json": "{}"}) as root:
+        host = Counting(Places(root=str(root)))
+        host.batches = []
+        managed = yaml + "containerd: {manage: true}\ndocker: {manage: true}\n"
+        converge.converge(desired.load(managed.encode()), host, lambda _: None, acts=True)
+    assert host.batches == [["hosts.toml", "daemon.json"]]
 
 
 foreign_machines = st.builds(

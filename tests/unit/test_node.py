@@ -52,6 +52,24 @@ def test_a_file_changed_just_now_is_read_again(root: Path) -> None:
         assert found.content == f"{{}}{number % 10}".encode()
 
 
+def test_a_reading_of_a_fresh_change_is_used_once(root: Path) -> None:
+    """What was read within the tick of a change is read anew once the tick is over, for it may have changed again
+    since and look the same; that reading is kept. So is a listing."""
+    directory = root / "etc/docker"
+    (directory / "new").write_text("")
+    (directory / "daemon.json").write_text('{"debug": true}')
+    host = RealHost(places(root))
+    first = host.read(PATH), host.list_directory("/etc/docker")
+    age(directory, 0.06)
+    host.begin()
+    second = host.read(PATH), host.list_directory("/etc/docker")
+    host.begin()
+    third = host.read(PATH), host.list_directory("/etc/docker")
+    assert first == second == third
+    assert [one is other for one, other in zip(first, second, strict=True)] == [False, False]
+    assert [one is other for one, other in zip(second, third, strict=True)] == [True, True]
+
+
 def test_unchanged_notices_every_kind_of_change(root: Path) -> None:
     """Content, mode, replacement, removal, a new name in a listed directory, a thing that was asked for and appears."""
     target = root / "etc/docker/daemon.json"

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from agent.converge import _Cycle
+from agent.converge import _Cycle, _run
 from agent.errors import HostError
 from agent.events import Event, Kind
 from agent.host import HostReader
@@ -53,7 +53,7 @@ def raising(text: str) -> Callable[[], None]:
 def cycle(host: FakeHost, *script: Plan) -> tuple[Outcome, tuple[str, ...], list[Event]]:
     events: list[Event] = []
     running = _Cycle(Scripted(list(script)), DesiredState("0"), host, events.append)
-    running.run(acts=True)
+    _run([running], host, acts=True)
     result = running.result()
     return result.outcome, result.errors, events
 
