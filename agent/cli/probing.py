@@ -16,6 +16,7 @@ from agent.image import Image
 from agent.model import DEFAULT_REGISTRY, DOCKER_HUB, DesiredState, Header, Mirror, Registry, Regular
 from agent.node import RealHost
 from agent.probe import Limits, Result, Target, Verdict, probe
+from agent.probe.pace import PROBES_A_MINUTE, crowded
 from agent.route import OF_USE, default_endpoint
 from agent.settings import UsageError
 
@@ -47,6 +48,18 @@ class Probed:
     @property
     def is_ok(self) -> bool:
         return self.result.finding.verdict is Verdict.OK
+
+    @property
+    def note(self) -> str:
+        """What the catalogue knows about a mirror that does not work, "" where it knows nothing."""
+        entry = None if self.is_ok else catalogue.find(self.candidate.mirror.url)
+        return entry.note if entry else ""
+
+    @property
+    def sentence(self) -> str:
+        """What a person reads."""
+        known_note = f" (known: {self.note})" if self.note else ""
+        return plain(self.result.finding.sentence) + known_note
 
 
 def run(session: Session) -> int:
@@ -137,6 +150,10 @@ def _probed(session: Session, chosen: Sequence[Candidate], wanted: Image | None)
         for each in chosen
         for target in [Target(_here(session, host, each.mirror), wanted or image_for(each), checks_content=content)]
     }
+    for site, count in crowded(each.mirror.url.partition("://")[2].partition("/")[0] for each in chosen).items():
+        session.terminal.complain(
+            f"{count} mirrors of {site}: {PROBES_A_MINUTE} a minute, to stay below its rate limit"
+        )
     progress = _Progress(session.terminal, len(targets))
     try:
         for result in probe([target for target, _ in targets.values()], limits):
@@ -249,7 +266,7 @@ def _table(chosen: Sequence[Probed], paint: Paint, width: int | None) -> Iterato
     heads = table([_HEADINGS[:-1], *(_cells(each) for each in chosen)])
     columns = max(map(width_of, heads)) + 2
     styles = ["dim", *(_STYLES.get(each.result.finding.verdict, "bad") for each in chosen)]
-    texts = [_HEADINGS[-1], *(plain(each.result.finding.sentence) for each in chosen)]
+    texts = [_HEADINGS[-1], *(each.sentence for each in chosen)]
     for style, head, text in zip(styles, heads, texts, strict=True):
         room = width - columns if width else 0
         first, *more = textwrap.wrap(text, room) if room >= _NARROWEST_COLUMNS else [text]
@@ -273,6 +290,7 @@ def document(probed: Probed) -> dict[str, object]:
         **finding,
         "verdict": result.finding.verdict.value,
         "advice": result.finding.verdict.advice,
+        "known": probed.note,
         "seconds": round(result.seconds, 3),
         "requests": result.requests,
     }

@@ -3,6 +3,8 @@ not be what a rate limit falls for. Pure: times in, times out."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent.probe.address import is_literal
@@ -10,6 +12,7 @@ from agent.probe.address import is_literal
 REQUESTS_A_MINUTE = 20
 REQUESTS_A_PROBE = 5
 """What is set aside for a probe before it begins: GET /v2/, HEAD, token, HEAD, and one redirect."""
+PROBES_A_MINUTE = REQUESTS_A_MINUTE // REQUESTS_A_PROBE
 _MINUTE_SECONDS = 60.0
 
 
@@ -22,6 +25,12 @@ def site_of(host: str) -> str:
     return ".".join(name.lower().split(".")[-2:])
 
 
+def crowded(hosts: Iterable[str]) -> dict[str, int]:
+    """The sites with more probes than a minute has room for, and how many."""
+    counts = Counter(site for host in hosts if (site := site_of(host)))
+    return {site: count for site, count in counts.items() if count > PROBES_A_MINUTE}
+
+
 @dataclass
 class Pace:
     """Probes of each site within the last minute."""
@@ -31,10 +40,9 @@ class Pace:
     def earliest(self, site: str, now: float) -> float:
         """When the next probe of a site may begin, `now` at the earliest."""
         recent = [at for at in self._begun.get(site, []) if at > now - _MINUTE_SECONDS]
-        at_most = REQUESTS_A_MINUTE // REQUESTS_A_PROBE
-        if not site or len(recent) < at_most:
+        if not site or len(recent) < PROBES_A_MINUTE:
             return now
-        return recent[-at_most] + _MINUTE_SECONDS
+        return recent[-PROBES_A_MINUTE] + _MINUTE_SECONDS
 
     def begin(self, site: str, now: float) -> None:
         """Note that one begins."""

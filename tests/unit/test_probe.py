@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 import tracemalloc
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from itertools import chain, repeat
@@ -507,7 +507,6 @@ def test_a_name_server_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- hostile ----------------------------------------------------------------------------------------------------------
 
-Hostile = Callable[[socket.socket], None]
 OK = b"HTTP/1.1 200 OK\r\n"
 
 
@@ -584,8 +583,9 @@ def test_tls_that_does_not_come_about(kind: str) -> None:
             except OSError:
                 return
 
+    seconds = LONG_SECONDS if kind == "noise" else SHORT_SECONDS
     with taking(handle) as server:
-        result = probed(f"https://127.0.0.1:{server.port}", seconds=SHORT_SECONDS)
+        result = probed(f"https://127.0.0.1:{server.port}", seconds=seconds)
     assert result.finding.verdict is (Verdict.TLS if kind == "noise" else Verdict.HANGING)
     assert result.seconds < SHORT_SECONDS + SLACK_SECONDS
 
@@ -594,7 +594,7 @@ def test_tls_that_does_not_come_about(kind: str) -> None:
 
 
 def test_many_at_once_are_few_at_a_time() -> None:
-    """No more than the limit run at once, each has its own deadline, and all are answered."""
+    """No more than the limit run at once, and all are answered."""
     lock, running, most = threading.Lock(), [0], [0]
     inner = registry(image_answers())
 
@@ -607,11 +607,10 @@ def test_many_at_once_are_few_at_a_time() -> None:
         with lock:
             running[0] -= 1
 
-    with serving(serve) as server, black_hole() as hole:
-        urls = [*[server.url] * 12, hole]
-        results = list(probe([Target(Mirror(url), HELLO) for url in urls], Limits(3.0, at_once=3)))
-    assert sorted(each.finding.verdict.value for each in results) == ["ok"] * 12 + ["unreachable"]
-    assert most[0] <= 3
+    with serving(serve) as server:
+        results = list(probe([Target(Mirror(server.url), HELLO)] * 12, Limits(LONG_SECONDS, at_once=3)))
+    assert [each.finding.verdict for each in results] == [Verdict.OK] * 12
+    assert 1 < most[0] <= 3
 
 
 def test_one_that_breaks_a_probe_breaks_no_other(monkeypatch: pytest.MonkeyPatch) -> None:

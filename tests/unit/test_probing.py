@@ -5,9 +5,9 @@ from __future__ import annotations
 import io
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from agent import desired
 from agent.cli import main
 from agent.cli.probing import KNOWN, OWN, known
 from agent.model import DesiredState, Mirror, Registry
+from agent.probe.pace import crowded
 from tests.mirrors import Server, image_answers, make_authority, registry, response, saying, serving
 
 HELLO = "docker.io/library/hello-world:latest"
@@ -105,6 +106,7 @@ def test_the_answer_for_scripts(console: Console, good: Server) -> None:
         "detail": "serves library/hello-world:latest",
         "retry_seconds": 0,
         "advice": "",
+        "known": "",
         "requests": 2,
     }
 
@@ -166,14 +168,28 @@ def _loaded(console: Console) -> DesiredState:
     return desired.load((console.root / "etc/mirror-agent.yaml").read_bytes())
 
 
-def test_options_reach_the_probe(console: Console) -> None:
+def test_options_reach_the_probe(console: Console, good: Server) -> None:
     """--content reads the blobs; --timeout is the deadline."""
-    with ExitStack() as stack:
-        good = stack.enter_context(serving(registry(image_answers())))
-        silent = stack.enter_context(serving(lambda _, connection: connection.recv(1)))
-        found = console.document("--probe", good.url, silent.url, "--content", "--timeout", "2")["probes"]
-    assert [(each["verdict"], each["requests"]) for each in found] == [("ok", 5), ("hanging", 1)]
-    assert 1.5 < found[1]["seconds"] < 10
+    (found,) = console.document("--probe", good.url, "--content")["probes"]
+    assert (found["verdict"], found["requests"]) == ("ok", 5)
+    with serving(lambda _, connection: connection.recv(1)) as silent:
+        (found,) = console.document("--probe", silent.url, "--timeout", "0.5")["probes"]
+    assert (found["verdict"], 0.4 < found["seconds"] < 8) == ("hanging", True)
+
+
+def test_what_the_catalogue_knows_is_said(console: Console, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a mirror that does not work from here; and that many of one operator take their time."""
+    monkeypatch.setattr(socket, "getaddrinfo", nowhere)
+    tencent = "https://mirror.ccs.tencentyun.com"
+    code, out, _ = console.call("--probe", tencent)
+    assert (code, "unreachable" in out, "(known: only from Tencent Cloud's own network)" in out) == (1, True, True)
+    many = [f"https://{name}.x.example" for name in "abcd"]
+    assert console.call("--probe", *many)[2] == ""
+    assert crowded([*(url.removeprefix("https://") for url in many), "e.x.example", "y.example"]) == {"x.example": 5}
+
+
+def nowhere(*_: Any, **__: Any) -> Any:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
 
 @pytest.mark.parametrize(
