@@ -28,7 +28,7 @@ class Stage(Enum):
     """What a probe waits for."""
 
     LOOK_UP = "its name is not resolved in time"
-    CONNECT = "no answer to a connection: packets are dropped on the way"
+    CONNECT = "no answer to a connection, which costs containerd 30 s per request: packets are dropped on the way"
     TLS = "takes the connection, but does not finish TLS"
     ANSWER = "takes the request and does not answer, or too slowly"
 

@@ -33,7 +33,7 @@ class Verdict(Enum):
 _ADVICE = {
     Verdict.OK: "",
     Verdict.REFUSED: "check host and port, or take it out",
-    Verdict.UNREACHABLE: "check its name, the route and the firewall, or take it out: it can cost 30 s per request",
+    Verdict.UNREACHABLE: "check its name, the route and the firewall, or take it out",
     Verdict.TLS: "runtimes pass it over; if the host is the right one, name its CA with ca",
     Verdict.HANGING: "pulls can hang on it for ever: take it out",
     Verdict.HTML: "a login page on the way, or no registry: open it in a browser, or take it out",
