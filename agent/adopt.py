@@ -66,6 +66,11 @@ def _registry(found: FoundRegistry, reason: str | None) -> Iterator[str]:
     yield from lines if reason is None else (f"  # {line.removeprefix('  ')}" for line in lines)
 
 
+def registries_text(registries: Iterable[Registry]) -> str:
+    """Entries of a desired state, to be pasted into one."""
+    return "\n".join(["registries:", *(line for registry in registries for line in _entry(registry)), ""])
+
+
 def _entry(registry: Registry) -> list[str]:
     options = list(_options(registry))
     if not registry.mirrors:

@@ -121,6 +121,13 @@ def find(url_or_host: str) -> CatalogueEntry | None:
     return next((known[name] for name in (host, *wider) if name in known), None)
 
 
+def probe_image(registry: str) -> str:
+    """A small public image of a registry that its mirrors' allowlists name, as a whole reference; "" if none is
+    known."""
+    found = (raw for raw in _data()["probe"] if raw["registry"] == registry)
+    return next((f"{raw['registry']}/{raw['image']}" for raw in found), "")
+
+
 def as_of() -> str:
     """The day of the newest source in the catalogue."""
     return str(_data()["as_of"])

@@ -5,6 +5,7 @@ Each runtime makes its own Route (agent.runtimes); what is the same for all of t
 
 from __future__ import annotations
 
+import posixpath
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,7 @@ from agent.redact import redact
 
 ALL_CAPABILITIES = ("pull", "resolve", "push")
 HUB_ENDPOINT = "https://registry-1.docker.io"
-_OF_USE = frozenset({MirrorState.USABLE, MirrorState.FROZEN, MirrorState.EXPERIMENTAL, MirrorState.RESTRICTED})
+OF_USE = frozenset({MirrorState.USABLE, MirrorState.FROZEN, MirrorState.EXPERIMENTAL, MirrorState.RESTRICTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +53,17 @@ class Name:
     text: str
     kind: MirrorKind
     remark: str = ""
+
+
+def api_root(url: str, *, override_path: bool) -> str:
+    """The URL below which containerd asks an endpoint: `/v2` is appended unless its path ends so or override_path is
+    set (remotes/docker/config/hosts.go)."""
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    clean = posixpath.normpath(slash + path).removesuffix("/") if path else ""
+    if not override_path and not clean.endswith("/v2"):
+        clean += "/v2"
+    return f"{scheme}://{host}{clean}"
 
 
 def manifest_url(base: str, image: Image, *, ns: bool) -> str:
@@ -124,7 +136,7 @@ def names_of_mirrors(image: Image, mirrors: Iterable[Mirror]) -> tuple[Name, ...
 
 
 def _serves(entry: CatalogueEntry, image: Image, registry: str) -> bool:
-    return registry == image.registry and entry.state in _OF_USE and not entry.host.startswith("*.")
+    return registry == image.registry and entry.state in OF_USE and not entry.host.startswith("*.")
 
 
 def _name(entry: CatalogueEntry, url: str, image: Image) -> Name:

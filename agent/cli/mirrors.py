@@ -1,4 +1,4 @@
-"""`mirror-agent mirrors`: the built-in catalogue."""
+"""`mirror-agent mirrors`: the built-in catalogue, and probes of mirrors."""
 
 from __future__ import annotations
 
@@ -14,12 +14,21 @@ if TYPE_CHECKING:
     from agent.catalogue import CatalogueEntry
 
 NAME = "mirrors"
-SUMMARY = "the catalogue: what each known mirror serves, its kind, its state with a date"
+SUMMARY = "the catalogue: what each known mirror serves, its state with a date; --probe tries them"
 DESCRIPTION = """\
 The catalogue that presets and warnings come from, as of its date. It is data shipped with the program: nothing is asked
 over the network. Exit code 0; 1 if no mirror is known for REGISTRY.
+
+With --probe mirrors are tried from here, as containerd pulls: name, connection, TLS, token, the manifest of an image, a
+handful of requests each. It shows them by speed, with what is wrong and what to do, and the YAML to paste. Exit code 0
+if one of them works, else 1.
+
+  mirror-agent mirrors --probe                       the desired state's own, and those known for Docker Hub
+  mirror-agent mirrors ghcr.io --probe               those of one registry
+  mirror-agent mirrors --probe https://m.example     this one; --image ghcr.io/owner/name chooses registry and image
 """
 
+_SHORTEST_SECONDS, _LONGEST_SECONDS = 0.2, 120.0
 _STYLES = {"usable": "good", "restricted": "warn", "frozen": "warn", "experimental": "warn"}
 _HEADINGS = ("REGISTRY", "MIRROR", "STATE", "SINCE", "KIND", "ACCESS", "NOTE")
 
@@ -34,12 +43,32 @@ class Offer:
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """REGISTRY, if only its mirrors are of interest."""
+    """REGISTRY, if only its mirrors are of interest; what is to be probed, and how."""
     parser.add_argument("registry", metavar="REGISTRY", nargs="?", default="", help="only mirrors of this registry")
+    parser.add_argument("--probe", metavar="URL", nargs="*", help="try these mirrors; without URL the known ones")
+    parser.add_argument("--image", metavar="IMAGE", default="", help="probe with this image, of its registry")
+    parser.add_argument("--content", action="store_true", help="probe also what manifests and blobs hold")
+    parser.add_argument("--timeout", metavar="SECONDS", type=_seconds, default=10.0, help="for each probe in all (10)")
+
+
+def _seconds(text: str) -> float:
+    """Long enough for the other side of the world, short enough to be waited for."""
+    seconds = float(text)
+    if not _SHORTEST_SECONDS <= seconds <= _LONGEST_SECONDS:
+        raise argparse.ArgumentTypeError(f"must be between {_SHORTEST_SECONDS} and {_LONGEST_SECONDS}")
+    return seconds
 
 
 def run(session: Session) -> int:
-    """Print the catalogue, or the part of one registry."""
+    """Print the catalogue, or the part of one registry; or probe. Raises UsageError."""
+    if session.options.probe is not None:
+        from agent.cli import probing
+
+        return probing.run(session)
+    return _show(session)
+
+
+def _show(session: Session) -> int:
     from agent import catalogue
 
     every = offers(catalogue.mirrors())

@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
+from agent import route
 from agent.model import ClientPair, Header, Regular
 from agent.redact import redact
 from agent.render import Endpoint, HostsToml
@@ -51,13 +52,8 @@ def read(content: bytes, directory: str) -> Reading:
 
 
 def api_root(endpoint: Endpoint) -> str:
-    """The URL below which an endpoint is asked: `/v2` is appended unless the path ends so or override_path is set."""
-    scheme, _, rest = endpoint.url.partition("://")
-    host, slash, path = rest.partition("/")
-    clean = posixpath.normpath(slash + path).removesuffix("/") if path else ""
-    if not endpoint.override_path and not clean.endswith("/v2"):
-        clean += "/v2"
-    return f"{scheme}://{host}{clean}"
+    """The URL below which an endpoint is asked."""
+    return route.api_root(endpoint.url, override_path=endpoint.override_path)
 
 
 def means_the_same(state: Regular, directory: str, wanted: HostsToml, server: str) -> bool:

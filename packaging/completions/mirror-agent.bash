@@ -34,13 +34,16 @@ _mirror_agent() {
             mapfile -t COMPREPLY < <(compgen -W 'debug info notice warning error' -- "$cur")
             return
             ;;
+        --probe | --image | --timeout)
+            return
+            ;;
     esac
 
     local given=0
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --root | --config | --color | --log-level | --state-dir | --run-dir)
+            --root | --config | --color | --log-level | --state-dir | --run-dir | --image | --timeout)
                 if [[ ${COMP_WORDS[i + 1]} == '=' ]]; then ((i += 2)); else ((i += 1)); fi
                 ;;
             -?*) ;;
@@ -51,6 +54,7 @@ _mirror_agent() {
     if [[ $cur == -* ]]; then
         [[ -z $command ]] && common+=' --version'
         [[ $command == status ]] && common+=' --prove'
+        [[ $command == mirrors ]] && common+=' --probe --image --content --timeout'
         mapfile -t COMPREPLY < <(compgen -W "$common" -- "$cur")
     elif [[ -z $command ]]; then
         mapfile -t COMPREPLY < <(compgen -W "$commands" -- "$cur")

@@ -91,6 +91,16 @@ def test_one_module_starts_processes() -> None:
     assert [path.name for path in MODULES if pattern.search(path.read_text())] == ["systemd.py"]
 
 
+def test_one_module_opens_network_sockets() -> None:
+    """Sockets elsewhere are unix sockets, each made as one; connections by other means are made nowhere."""
+    made = re.compile(r"socket\.socket\(([^)]*)\)")
+    others = re.compile(r"\b(create_connection|create_server|socketpair|fromfd|AF_INET6?|AF_PACKET|AF_NETLINK)\b")
+    families = {path: made.findall(path.read_text()) for path in MODULES}
+    unix = {path.name for path, found in families.items() if found and all("AF_UNIX" in each for each in found)}
+    assert {path.name for path, found in families.items() if found} == {*unix, "_transport.py"}
+    assert [path.name for path in MODULES if others.search(path.read_text())] == ["_transport.py"]
+
+
 def test_one_package_renames_files() -> None:
     """Only agent/files puts a file in another's place."""
     pattern = re.compile(r"\b(os\.(rename|replace|renames|link)|renameat2)\(")

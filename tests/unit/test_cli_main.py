@@ -148,8 +148,22 @@ def imported_by(*words: str, at: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("words", "spared"),
     [
-        (["mirrors"], {"agent.daemon", "agent.node", "agent.desired", "pydantic", "watchdog", "yaml", "tomlkit"}),
+        (
+            ["mirrors"],
+            {
+                "agent.probe",
+                "ssl",
+                "agent.daemon",
+                "agent.node",
+                "agent.desired",
+                "pydantic",
+                "watchdog",
+                "yaml",
+                "tomlkit",
+            },
+        ),
         (["--root", "{root}", "check"], {"agent.daemon", "agent.converge", "agent.runtimes", "watchdog", "tomlkit"}),
+        (["--root", "{root}", "apply"], {"agent.probe", "ssl", "urllib.request"}),
         (["--root", "{root}", "status"], {"agent.daemon", "watchdog", "pydantic_settings"}),
     ],
 )

@@ -67,13 +67,14 @@ def test_bash_offers_the_words_that_an_option_takes(place: Path) -> None:
 
 
 def test_bash_offers_directories_and_files_where_they_belong(place: Path) -> None:
-    """An option that takes a DIR completes directories only, one that takes a FILE everything."""
+    """An option that takes a DIR completes directories only, one that takes a FILE everything, others nothing."""
     offered = {
         str(each.metavar): sorted(completed(place, name, ""))
         for name, each in all_options().items()
         if takes_value(each) and not each.choices
     }
-    assert offered == {"DIR": ["etc"], "FILE": ["etc", "mirror-agent", "new.yaml"]}
+    files = {"DIR": ["etc"], "FILE": ["etc", "mirror-agent", "new.yaml"]}
+    assert offered == {**files, "URL": [], "IMAGE": [], "SECONDS": []}
 
 
 @pytest.mark.parametrize(
