@@ -73,7 +73,7 @@ def _plan(look: ConfigFile, desired: DesiredState, migration: Migration, *, want
         if bench.memory.bad != attempt(content, desired.generation):
             return _joined(_begin(look, bench, verdict), others)
         verdict = (
-            "containerd does not come up with config_path set here, so it is as it was: see journalctl -u containerd; "
+            "containerd does not come up with what was changed here, so it is as it was: see journalctl -u containerd; "
             "it is tried again after an edit of this file or of the desired state"
         )
     conflicts = (Conflict(look.path, verdict),) if isinstance(verdict, str) else ()
