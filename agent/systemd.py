@@ -6,7 +6,6 @@ down. Only `show` is parsed, only the properties named here, and no localised te
 
 from __future__ import annotations
 
-import functools
 import math
 import os
 import selectors
@@ -21,6 +20,7 @@ import systemd.daemon as service_manager
 
 from agent.errors import HostError
 from agent.model import ActiveState, CommandResult, UnitState
+from agent.processes import process_start
 
 OUTPUT_BYTES = 1024 * 1024
 ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
@@ -324,15 +324,6 @@ def _number(text: str) -> int:
 # --- when a process was started -----------------------------------------------------------------------------
 
 
-def process_start(pid: int) -> float:
-    """Unix seconds at which a process was started, 0.0 if it is gone; the same value each time for the same process.
-
-    From /proc/PID/stat, whose clock runs on in suspend (CLOCK_BOOTTIME).
-    """
-    ticks = _start_ticks(pid) if pid > 0 else 0
-    return _wall_clock(pid, ticks) if ticks else 0.0
-
-
 def _started_at(pid: int, monotonic_microseconds: str) -> float:
     """When the main process was started, 0.0 if it is not running. systemd's own figure is second choice: its clock
     stands still in suspend, and its wall-clock text depends on zone and version (`--timestamp=` is new in 248)."""
@@ -340,23 +331,6 @@ def _started_at(pid: int, monotonic_microseconds: str) -> float:
     if not pid or not since:
         return 0.0
     return process_start(pid) or time.time() - (time.monotonic() - since / 1e6)
-
-
-@functools.lru_cache(maxsize=64)
-def _wall_clock(pid: int, ticks: int) -> float:  # noqa: ARG001 (the process is part of the key)
-    """Worked out once per process, so that two looks at one process give equal values."""
-    age = time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
-    return time.time() - age
-
-
-def _start_ticks(pid: int) -> int:
-    """Field 22 of proc(5)'s stat; the name before it may hold blanks and brackets. 0 if the process is gone."""
-    try:
-        with open(f"/proc/{pid}/stat", "rb") as stat:
-            fields = stat.read(4096).rpartition(b")")[2].split()
-        return int(fields[19])
-    except (OSError, ValueError, IndexError):
-        return 0
 
 
 # --- talking back (sd_notify(3)); every call does nothing without a service manager -------------------------

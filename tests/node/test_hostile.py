@@ -11,7 +11,7 @@ import pytest
 from tests.node.conftest import watch_journal
 from tests.node.hostile import containerd_toml, docker_json, docker_unit, hosts_trees, nodes, wishes
 from tests.node.hostile.case import restore, run
-from tests.node.rig import Rig
+from tests.node.rig import Rig, reset
 from tests.node.service import Service
 
 _PARTS = (wishes, docker_json, docker_unit, containerd_toml, hosts_trees, nodes)
@@ -35,7 +35,8 @@ CHOSEN = tuple(ALL) if os.environ.get("MIRROR_AGENT_SOAK") == "1" else EACH_TIME
 
 @pytest.fixture
 def arena(shared_stock_rig: Rig, request: pytest.FixtureRequest) -> Rig:
-    """The stock node; each case leaves it as it was."""
+    """The stock node as it was after boot, whatever test was there before; each case leaves it so, too."""
+    reset(shared_stock_rig)
     watch_journal(request, shared_stock_rig)
     return shared_stock_rig
 

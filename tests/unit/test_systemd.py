@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from agent import systemd
+from agent import processes, systemd
 from agent.errors import HostError
 from agent.model import ActiveState, CommandResult, UnitState
 
@@ -182,9 +182,9 @@ def test_a_process_start_is_told_and_stays_the_same() -> None:
     before = time.time()
     with subprocess.Popen(["/bin/sleep", "1000"]) as process:
         after = time.time()
-        first = systemd.process_start(process.pid)
+        first = processes.process_start(process.pid)
         time.sleep(0.1)
-        second = systemd.process_start(process.pid)
+        second = processes.process_start(process.pid)
         process.kill()
     assert first == second
     assert before - 0.05 <= first <= after + 0.05
@@ -196,7 +196,7 @@ def test_a_process_with_a_hostile_name_is_understood(tmp_path: Path) -> None:
     shutil.copy2("/bin/sleep", program)
     before = time.time()
     with subprocess.Popen([program, "1000"]) as process:
-        start = systemd.process_start(process.pid)
+        start = processes.process_start(process.pid)
         process.kill()
     assert abs(start - before) < 1.0
 
@@ -204,7 +204,7 @@ def test_a_process_with_a_hostile_name_is_understood(tmp_path: Path) -> None:
 @pytest.mark.parametrize("pid", [0, -1, 2**22 + 1])
 def test_no_process_has_no_start(pid: int) -> None:
     """0.0 for a process that is not there."""
-    assert systemd.process_start(pid) == 0.0
+    assert processes.process_start(pid) == 0.0
 
 
 def test_how_long_a_start_has_been_under_way() -> None:

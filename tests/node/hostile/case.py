@@ -118,7 +118,11 @@ def run(rig: Rig, service: Service, case: Case) -> None:
     reverted = service.cli("revert")
     # What only a restart of Docker loads is given back with one, and the next is a minute away.
     if case.reverts and "docker" not in restarted:
-        assert node.tree(*TREES) == trees, reverted.out + reverted.err
+        left = node.tree(*TREES)
+        changed = {
+            path: (trees.get(path), left.get(path)) for path in trees | left if trees.get(path) != left.get(path)
+        }
+        assert changed == {}, f"{changed}\n{reverted.out}{reverted.err}"
     assert before <= up(node), "after revert"
 
 
