@@ -96,10 +96,10 @@ def _where(tree: Path, name: str) -> str:
     if (tree / PRIVATE[1:] / "licenses" / name).is_dir():
         return f"{PRIVATE}/licenses/{name}/"
     normal = re.sub(r"[-_.]+", "_", name).lower()
-    found = list((tree / PACKAGES[1:]).glob(f"{normal}-*.dist-info/licenses"))
-    if not found:
-        raise SystemExit(f"bundled.py: {name} comes without the text of its licence")
-    return f"/{found[0].relative_to(tree)}/"
+    for place in ("licenses", "LICENSE"):  # since metadata 2.4, and before
+        for found in (tree / PACKAGES[1:]).glob(f"{normal}-*.dist-info/{place}"):
+            return f"/{found.relative_to(tree)}" + ("/" if found.is_dir() else "")
+    raise SystemExit(f"bundled.py: {name} comes without the text of its licence")
 
 
 if __name__ == "__main__":
