@@ -603,9 +603,10 @@ def test_many_at_once_are_few_at_a_time() -> None:
             running[0] += 1
             most[0] = max(most[0], running[0])
         time.sleep(0.02)
-        inner(request, connection)
+        # Before the answer: whoever has it may begin the next at once.
         with lock:
             running[0] -= 1
+        inner(request, connection)
 
     with serving(serve) as server:
         results = list(probe([Target(Mirror(server.url), HELLO)] * 12, Limits(LONG_SECONDS, at_once=3)))
