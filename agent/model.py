@@ -202,12 +202,18 @@ class ActiveState(Enum):
     OFF = "off"
 
 
+_IN_MOTION = frozenset(
+    {ActiveState.ACTIVATING, ActiveState.DEACTIVATING, ActiveState.RELOADING, ActiveState.REFRESHING}
+)
+
+
 @dataclass(frozen=True, slots=True)
 class UnitState:
     """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running);
-    `starting_since` is when the start that is under way began (0.0: none is); `automatic_restarts` is how often systemd
-    has started it anew by itself since somebody last started it; one that `is_masked` may run, and once it has ended
-    systemd does not start it again."""
+    `starting_since` is when the start that is under way began (0.0: none is); `at_rest_since` is when it last ended or
+    failed (0.0: never), which to forget a failure (reset-failed) does not change; `automatic_restarts` is how often
+    systemd has started it anew by itself since somebody last started it; one that `is_masked` may run, and once it has
+    ended systemd does not start it again."""
 
     active: ActiveState = ActiveState.OFF
     loaded: bool = False
@@ -217,12 +223,18 @@ class UnitState:
     started_at: float = 0.0
     is_masked: bool = False
     starting_since: float = 0.0
+    at_rest_since: float = 0.0
     automatic_restarts: int = 0
 
     @property
     def is_up(self) -> bool:
         """Up and settled: the only state in which the runtime may be asked or told anything."""
         return self.active is ActiveState.ACTIVE and self.sub_state == "running" and self.main_pid > 0
+
+    @property
+    def is_in_motion(self) -> bool:
+        """On its way from one state to another, so that what is true of it now is soon not."""
+        return self.active in _IN_MOTION
 
 
 @dataclass(frozen=True, slots=True)

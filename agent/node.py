@@ -292,7 +292,12 @@ class RealHost:
     def unchanged(self) -> bool:
         """Whether every fact of the last cycle still holds, by stat and readlink alone."""
         files = all(f.trusted and self._files.signature(path) == f.signature for path, f in self._facts.items())
-        return files and all(systemd.invocation_id(name) == known[0] for name, known in self._units.items())
+        return files and all(self._stands(name, *known) for name, known in self._units.items())
+
+    @staticmethod
+    def _stands(name: str, invocation: str, state: UnitState) -> bool:
+        """A unit keeps its invocation while it starts and stops, so one that was in motion is looked at again."""
+        return not state.is_in_motion and systemd.invocation_id(name) == invocation
 
     def identity(self, path: str) -> tuple[int, ...]:
         """Which directory stands at a path: device and inode, () if there is none."""

@@ -35,6 +35,7 @@ _STATE = (
     "InvocationID",
     "ExecMainStartTimestampMonotonic",
     "InactiveExitTimestampMonotonic",
+    "InactiveEnterTimestampMonotonic",
     "NRestarts",
 )
 _READ_BYTES = 65536
@@ -176,6 +177,7 @@ def unit_state(name: str) -> UnitState:
         started_at=_started_at(pid, shown.get("ExecMainStartTimestampMonotonic", "")),
         is_masked=shown.get("LoadState") == "masked",
         starting_since=_starting_since(shown),
+        at_rest_since=_unix_time(_number(shown.get("InactiveEnterTimestampMonotonic", ""))),
         automatic_restarts=_number(shown.get("NRestarts", "")),
     )
 
@@ -185,7 +187,12 @@ def _starting_since(shown: Mapping[str, str]) -> float:
     began = _number(shown.get("InactiveExitTimestampMonotonic", ""))
     if shown.get("ActiveState") != ActiveState.ACTIVATING.value or shown.get("SubState") in _AUTO_RESTART or not began:
         return 0.0
-    return time.time() - (time.monotonic() - began / 1e6)
+    return _unix_time(began)
+
+
+def _unix_time(monotonic_microseconds: int) -> float:
+    """In Unix seconds; 0 stands for never."""
+    return time.time() - (time.monotonic() - monotonic_microseconds / 1e6) if monotonic_microseconds else 0.0
 
 
 def invocation_id(name: str) -> str:
@@ -330,7 +337,7 @@ def _started_at(pid: int, monotonic_microseconds: str) -> float:
     since = _number(monotonic_microseconds)
     if not pid or not since:
         return 0.0
-    return process_start(pid) or time.time() - (time.monotonic() - since / 1e6)
+    return process_start(pid) or _unix_time(since)
 
 
 # --- talking back (sd_notify(3)); every call does nothing without a service manager -------------------------

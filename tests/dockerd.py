@@ -38,7 +38,8 @@ class DockerHost(FakeHost):
     What goes wrong at a start is told by the values of the file: with those that `fails` knows it ends at once, for
     good (systemd's own attempts are over within seconds); with those that `hangs` knows it never gets ready; of those
     that `ignores` names it starts without a word. `dies_at_reload` are values over which a SIGHUP ends it; systemd then
-    starts it again. `containers` are the restart policies of those that run, by name."""
+    starts it again. `is_reset`: the agent has made systemd forget its failure, so it looks stopped. `containers` are
+    the restart policies of those that run, by name."""
 
     running: Values = field(default_factory=dict)
     events: list[float] = field(default_factory=list)
@@ -54,6 +55,7 @@ class DockerHost(FakeHost):
     dies_at_reload: Callable[[Values], bool] = field(default=lambda _: False)
     ignores: frozenset[str] = frozenset()
     starts: int = 0
+    is_reset: bool = False
     containers: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -71,10 +73,11 @@ class DockerHost(FakeHost):
     def start(self) -> None:
         """(Re)start it: a new invocation that reads the file."""
         self.tick(0.5)
-        self.invocations, self.starts, self.running = self.invocations + 1, self.starts + 1, {}
+        self.invocations, self.starts, self.running, self.is_reset = self.invocations + 1, self.starts + 1, {}, False
         values, invocation, at = self.file(), f"i{self.invocations}", self.clock.unix_seconds
         if self.fails(values):
-            self.units[UNIT] = UnitState(ActiveState.FAILED, True, "failed", 0, invocation)
+            state = UnitState(ActiveState.FAILED, True, "failed", 0, invocation)
+            self.units[UNIT] = replace(state, at_rest_since=at)
         elif self.hangs(values):
             state = UnitState(ActiveState.ACTIVATING, True, "start", 100 + self.invocations, invocation, at)
             self.units[UNIT] = replace(state, starting_since=at)
@@ -88,8 +91,8 @@ class DockerHost(FakeHost):
         return {key: value for key, value in self.file().items() if key not in self.ignores}
 
     def stop(self) -> None:
-        self.units[UNIT] = UnitState(ActiveState.INACTIVE, loaded=True)
-        self.running = {}
+        self.units[UNIT] = UnitState(ActiveState.INACTIVE, loaded=True, at_rest_since=self.clock.unix_seconds)
+        self.running, self.is_reset = {}, False
         self.tick(0.1)
 
     def tick(self, seconds: float) -> None:
@@ -171,9 +174,13 @@ class DockerHost(FakeHost):
 
     def recover_unit(self, unit: str, deadline_seconds: float) -> None:
         self._about_to_change()
-        if self.units[UNIT].active in {ActiveState.INACTIVE, ActiveState.ACTIVE}:
+        was = self.units[UNIT]
+        if was.active is ActiveState.ACTIVE or (was.active is ActiveState.INACTIVE and not self.is_reset):
             self.wrong_acts.append(f"start of a daemon that is {self.units[UNIT].active.value}")
         super().recover_unit(unit, deadline_seconds)
+        if was.active is ActiveState.FAILED:  # reset-failed comes before the order to start
+            self.units[UNIT], self.is_reset = replace(was, active=ActiveState.INACTIVE, sub_state="dead"), True
+        self._about_to_change()
         self.start()
         self._await_up(deadline_seconds)
 

@@ -25,6 +25,7 @@ RESTART_INTERVAL_SECONDS = 60.0
 _BUCKET_SECONDS, _BUCKET_SIZE = 600.0, 2
 _START_DEADLINE_SECONDS = 90.0
 """How long a start that we asked for may take before it counts as failed (agent.converge waits as long)."""
+_LOOK_AGAIN_SECONDS = 2.0
 _WAITS_TO_START_AGAIN = frozenset({"auto-restart", "auto-restart-queued"})
 _TICK_SECONDS = 0.01
 """The kernel stamps a file up to one tick late, so a file changed "just before" the start may be one changed after."""
@@ -71,6 +72,13 @@ class Bench:
             return False
         since = max(unit.starting_since, memory.restarted_at)
         return unit.automatic_restarts > 0 or self.now.unix_seconds - since >= _START_DEADLINE_SECONDS
+
+    @property
+    def is_forgotten(self) -> bool:
+        """The start that we noted was never ordered: it was to begin with forgetting the failure (reset-failed), after
+        which a unit looks like one that somebody has stopped; but it had come to rest before the note."""
+        unit, memory = self.unit, self.memory
+        return unit.active is ActiveState.INACTIVE and 0.0 < unit.at_rest_since < memory.restarted_at
 
     @property
     def is_blamed(self) -> bool:
@@ -143,22 +151,33 @@ def next_act(bench: Bench, reason: str) -> Act | Deferred | None:
         return None
     if recovery := recover(bench):
         return recovery
-    if not bench.unit.is_up or bench.loaded == memory.trial:
-        return None
-    return _restart(bench, reason)
+    if not bench.unit.is_up:
+        return under_way(bench)
+    return None if bench.loaded == memory.trial else _restart(bench, reason)
 
 
 def recover(bench: Bench) -> Recover | Deferred | None:
     """The start of a unit that was up before our restart and has failed since, with what it had then: at once, and
     after one that has failed too as seldom as restarts."""
     memory = bench.memory
-    if not (is_rollback(memory) and memory.is_restarting and bench.is_failed):
+    if not (is_rollback(memory) and memory.is_restarting and (bench.is_failed or bench.is_forgotten)):
         return None
     act = Recover(bench.name, "it was up before, and is started again with what it had then", memory)
     reason, seconds = wait_of(memory, bench.now)
     if memory.is_recovering and seconds:
         return Deferred(act, f"it did not come up with what it had before, either; {reason}", seconds)
     return replace(act, before=noted(memory, bench.now))
+
+
+def under_way(bench: Bench) -> Deferred | None:
+    """The wait for a start that was ordered before the agent was ended: nobody tells when it is over, and a unit that
+    fails again must not wait for the next resync."""
+    memory = bench.memory
+    if not (memory.trial and memory.is_restarting and bench.unit.is_in_motion):
+        return None
+    act = Restart(bench.name, "the change is loaded by a start that is under way", memory)
+    seconds = RESTART_INTERVAL_SECONDS if memory.is_recovering else _LOOK_AGAIN_SECONDS
+    return Deferred(act, f"it is {bench.unit.active.value}", seconds)
 
 
 def is_rollback(memory: Memory) -> bool:

@@ -73,7 +73,7 @@ from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
 from agent.runtimes._json_text import NotEditableError
-from agent.runtimes._trial import digest_of, is_rollback
+from agent.runtimes._trial import digest_of, is_rollback, under_way
 
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
@@ -250,7 +250,9 @@ def _plan_resting(observed: ObservedDocker, wants: Wants, others: list[FilePlan]
         if observed.unit.active in {ActiveState.INACTIVE, ActiveState.FAILED}:
             memory = replace(memory, invocation_id=observed.unit.invocation_id, loaded=())
     remember = None if memory == observed.memory else memory
-    return replace(_assembled([main, *others], Acts(waiting, (), stoppers), remember), keeps=keeps)
+    starting = under_way(bench_of(observed, memory))
+    acts = Acts(waiting, (starting,) if starting else (), stoppers)
+    return replace(_assembled([main, *others], acts, remember), keeps=keeps)
 
 
 def _plan_running(desired: DesiredState, observed: ObservedDocker, wants: Wants, others: list[FilePlan]) -> Plan:

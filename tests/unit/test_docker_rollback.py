@@ -354,6 +354,37 @@ def test_killed_again_and_again() -> None:
             assert (content(host), host.running, host.is_up) == (before, BEFORE, True), (first, second)
 
 
+def killed_when(active: ActiveState, fault: str) -> DockerHost:
+    """A machine whose agent was killed when it had brought Docker into this state."""
+    for changes in range(60):
+        host = machine(**{fault: is_bad})
+        if killed_after(changes, host, BAD) and host.units[UNIT].active is active:
+            return host
+    raise AssertionError(active)
+
+
+def test_a_start_that_outlives_the_agent_is_watched() -> None:
+    """Killed as Docker starts with the change: it is looked at again within seconds, not with the next resync, and when
+    it has failed by then, it is up with what it had before."""
+    host = killed_when(ActiveState.ACTIVATING, "hangs")
+    (waiting,) = cycle(host, BAD).deferred
+    assert (waiting.reason, waiting.retry_after_seconds) == ("it is activating", 2.0)
+    host.units[UNIT] = replace(host.units[UNIT], active=ActiveState.FAILED, at_rest_since=host.clock.unix_seconds)
+    cycle(host, BAD)
+    assert (host.is_up, host.file(), host.running) == (True, BEFORE, BEFORE)
+
+
+def test_a_docker_whose_failure_was_forgotten_is_started() -> None:
+    """Killed between the two steps of a start, systemd has forgotten the failure: Docker looks stopped, and is not. One
+    that somebody has stopped since is left alone."""
+    host, stopped = (killed_when(ActiveState.INACTIVE, "fails") for _ in range(2))
+    cycle(host, BAD)
+    assert (host.is_up, host.file(), host.running) == (True, BEFORE, BEFORE)
+    stopped.stop()
+    cycle(stopped, BAD)
+    assert (stopped.units[UNIT].active, stopped.file()) == (ActiveState.INACTIVE, BEFORE)
+
+
 HARMLESS: dict[str, Callable[[DockerHost], object]] = {
     "nothing": lambda _: None,
     "somebody restarts Docker": lambda host: host.start(),

@@ -215,6 +215,7 @@ def test_how_long_a_start_has_been_under_way() -> None:
     assert systemd._starting_since({**starting, "SubState": "auto-restart"}) == 0.0
     assert systemd._starting_since({**starting, "ActiveState": "active"}) == 0.0
     assert systemd._starting_since({**starting, "InactiveExitTimestampMonotonic": "0"}) == 0.0
+    assert systemd._unix_time(0) == 0.0
 
 
 # --- sd_notify -------------------------------------------------------------------------------------------------------
