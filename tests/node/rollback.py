@@ -68,6 +68,18 @@ LIES = Hostile(
 """It comes up, and has read something else than what the file says before and after its start."""
 
 
+KILLS = "/run/kills-once"
+_REAL, _WRAPPER = "/usr/local/bin/real-systemctl", "/usr/local/bin/killing-systemctl"
+_KILLING = f"""#!/bin/sh
+if [ "$1" = restart ] && [ -e {KILLS} ]; then
+    rm {KILLS}
+    kill -KILL "$PPID"
+    exit 1
+fi
+exec {_REAL} "$@"
+"""
+
+
 @dataclass(frozen=True, slots=True)
 class Standing:
     """What a Docker that is up has and must keep."""
@@ -128,6 +140,19 @@ def standing_docker(node: Node, hostile: Hostile) -> Iterator[Standing]:
         node.run("systemctl stop mirror-agent; docker ps -aq | xargs -r docker rm -f", check=False)
         node.run(f"rm -rf {DAEMON_JSON} {DROP_IN}; systemctl daemon-reload", check=False)
         node.run("systemctl reset-failed docker.service docker.socket; systemctl restart docker", check=False)
+
+
+@contextmanager
+def systemctl_that_kills(node: Node) -> Iterator[None]:
+    """For the time of the test, the next order to restart Docker kills whoever gives it, instead. `try-restart`, with
+    which a change is loaded, is not that order."""
+    node.run(f"cp -a /usr/bin/systemctl {_REAL}; touch {KILLS}")
+    node.put(_WRAPPER, _KILLING, 0o755)
+    node.run(f"mount --bind {_WRAPPER} /usr/bin/systemctl")
+    try:
+        yield
+    finally:
+        node.run(f"umount /usr/bin/systemctl; rm -f {_REAL} {_WRAPPER} {KILLS}")
 
 
 def await_standing(node: Node, before: Standing, deadline_seconds: float = UP_DEADLINE_SECONDS) -> None:

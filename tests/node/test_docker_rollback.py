@@ -13,6 +13,7 @@ from tests.node.rig import DAEMON_JSON, Rig
 from tests.node.rollback import (
     BAD_VALUES,
     HANGS,
+    KILLS,
     LIES,
     Hostile,
     await_standing,
@@ -20,6 +21,7 @@ from tests.node.rollback import (
     is_up,
     run_container,
     standing_docker,
+    systemctl_that_kills,
 )
 from tests.node.service import Service, desired_state
 from tests.node.waiting import wait_until
@@ -87,6 +89,17 @@ def test_the_agent_is_killed_in_the_middle(rig: Rig, service: Service, after: st
             kind = Kind.RESTARTED if after == "the restart is ordered" else Kind.FAILED
             service.await_event(kind, after=cursor, deadline_seconds=30.0)
         node.run(["systemctl", "kill", "-s", "KILL", UNIT])
+        await_verdict(service, hostile, 90.0)
+        await_standing(node, before)
+
+
+def test_the_agent_is_killed_between_the_steps_of_a_start(rig: Rig, service: Service) -> None:
+    """systemd has forgotten that Docker failed, and was not told to start it: the next start of the agent does that."""
+    node, hostile = rig.node, BAD_VALUES["a data-root below a file"]
+    with standing_docker(node, hostile) as before, systemctl_that_kills(node):
+        start_with(service, hostile)
+        wait_until(lambda: not node.exists(KILLS), 60.0, "the kill")
+        assert node.show("docker.service", "ActiveState") == {"ActiveState": "inactive"}
         await_verdict(service, hostile, 90.0)
         await_standing(node, before)
 

@@ -77,6 +77,20 @@ def test_a_unit_is_seen_as_systemd_sees_it(shaky: Node) -> None:
     assert 0.0 < age < 60.0
 
 
+def test_a_forgotten_failure_does_not_change_when_a_unit_came_to_rest(shaky: Node) -> None:
+    """reset-failed makes a failed unit look stopped; since when it is at rest stays what it was."""
+    shaky.run("touch /run/shaky-fails")
+    restart(shaky, 10.0)
+    script = (
+        "s = systemd.unit_state('shaky.service'); time.sleep(0.1); systemd.reset_failed('shaky.service')\n"
+        "t = systemd.unit_state('shaky.service')\n"
+        "moved = t.at_rest_since - s.at_rest_since\n"
+        "print(json.dumps([s.active.value, t.active.value, time.time() - s.at_rest_since, moved]))"
+    )
+    before, after, age, moved = in_node(shaky, script)
+    assert (before, after, abs(moved) < 0.01, 0.1 < age < 60.0) == ("failed", "inactive", True, True)
+
+
 def test_a_restart_is_over_when_the_unit_is_up_again(shaky: Node) -> None:
     """It returns with a new invocation, soon, and the watchdog was fed meanwhile."""
     before = shaky.life(_UNIT)
