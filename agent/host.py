@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agent.errors import HostError
 from agent.ledger import Ledger
-from agent.model import CommandResult, FileState, Now, UnitState
+from agent.model import CommandResult, FileState, Now, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
 
 
@@ -51,6 +51,11 @@ class HostReader(Protocol):
 
     def unit(self, name: str) -> UnitState:
         """A systemd unit; ActiveState.OFF where units are not ours to control (--root, no systemd)."""
+        ...
+
+    def ties(self, name: str) -> UnitTies:
+        """What a restart of a unit would take along; ask only when one is in sight. UnitTies() where units are not ours
+        to control."""
         ...
 
     def query(self, socket: str, target: str) -> bytes | None:

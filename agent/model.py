@@ -238,6 +238,16 @@ class UnitState:
 
 
 @dataclass(frozen=True, slots=True)
+class UnitTies:
+    """What a stop or restart of a unit takes along. `kill_mode` is which of its processes systemd ends with it
+    (`process`: the main one alone), "" if nobody knows; `bound_units` are the services that run and that systemd
+    restarts or stops with it (BoundBy, RequiredBy, RequisiteOf, ConsistsOf), and those that hang on them."""
+
+    kill_mode: str = ""
+    bound_units: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Now:
     """The wall clock: Unix seconds, and minutes after local midnight (for restart windows)."""
 

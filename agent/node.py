@@ -15,11 +15,12 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent import docker_api, ledger, systemd
+from agent import ledger, systemd
+from agent.asked import Asked, Signature
 from agent.errors import HostError, LedgerError, LockedError
 from agent.files import FileSystem, Note, outermost, resolved
 from agent.ledger import Ledger
-from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState
+from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
 
 STATE_DIRECTORY = "/var/lib/mirror-agent"
@@ -31,11 +32,6 @@ used once and not trusted as "unchanged" later (the rule git uses for its index)
 
 _BATCH = 512
 """Files written between two signs of life; a first apply of thousands of registries takes longer than a watchdog."""
-
-_COMMANDS_KEPT = 32
-"""How many results of commands are remembered; what a command was told on stdin tells it from others."""
-
-Signature = tuple[int, ...] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,15 +70,12 @@ class RealHost:
         self._on_pause = on_pause
         self._note_about = note
         self._files = FileSystem(places.root, allowed=(*places.writable, places.state_directory, places.run_directory))
-        self._units_on = places.has_units
+        self._asked = Asked(self._note, has_units=places.has_units)
         self._facts: dict[str, _Fact] = {}
         self._readings: dict[str, tuple[Signature, FileState]] = {}
         self._listings: dict[str, tuple[Signature, tuple[str, ...] | None]] = {}
         self._listed: set[str] = set()
         self._directories: frozenset[str] | None = None
-        self._units: dict[str, tuple[str, UnitState]] = {}
-        self._answers: dict[tuple[str, str], bytes | None] = {}
-        self._commands: dict[tuple[tuple[str, ...], bytes], tuple[tuple[Signature, ...], CommandResult | None]] = {}
         self._ledger: Ledger | None = None
 
     def allow(self, directories: Iterable[str]) -> None:
@@ -166,46 +159,19 @@ class RealHost:
         return self._ledger
 
     def unit(self, name: str) -> UnitState:
-        if not self._units_on:
-            return UnitState()
-        invocation = systemd.invocation_id(name)
-        known = self._units.get(name)
-        if known is None or known[0] != invocation:
-            self._answers.clear()
-            known = (invocation, systemd.unit_state(name))
-            self._units[name] = known
-        return known[1]
+        return self._asked.unit(name)
+
+    def ties(self, name: str) -> UnitTies:
+        return self._asked.ties(name)
 
     def query(self, socket: str, target: str) -> bytes | None:
-        if not self._units_on:
-            return None
-        key = (socket, target)
-        if key not in self._answers:
-            self._answers[key] = docker_api.get(socket, target)
-        return self._answers[key]
+        return self._asked.query(socket, target)
 
     def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
-        if not self._units_on:
-            return None
-        key = (tuple(argv), hashlib.sha256(stdin).digest())
-        signatures = tuple(self._note(word) for word in argv if word.startswith("/"))
-        known = self._commands.pop(key, None)
-        if known is None or known[0] != signatures:
-            known = (signatures, systemd.run(key[0], stdin=stdin))
-        self._commands[key] = known
-        while len(self._commands) > _COMMANDS_KEPT:
-            del self._commands[next(iter(self._commands))]
-        return known[1]
+        return self._asked.command(argv, stdin)
 
     def arguments(self, pid: int) -> tuple[str, ...]:
-        if not self._units_on:
-            return ()
-        try:
-            with open(f"/proc/{pid}/cmdline", "rb") as file:
-                words = file.read(1 << 20).split(b"\0")
-        except OSError:
-            return ()
-        return tuple(os.fsdecode(word) for word in words[:-1])
+        return self._asked.arguments(pid)
 
     def now(self) -> Now:
         seconds = time.time()
@@ -274,8 +240,7 @@ class RealHost:
         self.refresh()
 
     def refresh(self) -> None:
-        self._units.clear()
-        self._answers.clear()
+        self._asked.refresh()
 
     def pause(self, seconds: float) -> None:
         self._on_pause()
@@ -292,12 +257,7 @@ class RealHost:
     def unchanged(self) -> bool:
         """Whether every fact of the last cycle still holds, by stat and readlink alone."""
         files = all(f.trusted and self._files.signature(path) == f.signature for path, f in self._facts.items())
-        return files and all(self._stands(name, *known) for name, known in self._units.items())
-
-    @staticmethod
-    def _stands(name: str, invocation: str, state: UnitState) -> bool:
-        """A unit keeps its invocation while it starts and stops, so one that was in motion is looked at again."""
-        return not state.is_in_motion and systemd.invocation_id(name) == invocation
+        return files and self._asked.units_stand()
 
     def identity(self, path: str) -> tuple[int, ...]:
         """Which directory stands at a path: device and inode, () if there is none."""

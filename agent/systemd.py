@@ -1,4 +1,4 @@
-"""The service manager: the only module that starts programs, asks systemd about units, and talks back to it.
+"""The service manager: the only module that asks systemd about units, and talks back to it.
 
 systemctl is used, never a bus library: as root it reaches PID 1 by its private socket, also while the D-Bus daemon is
 down. Only `show` is parsed, only the properties named here, and no localised text.
@@ -8,22 +8,17 @@ from __future__ import annotations
 
 import math
 import os
-import selectors
 import signal
-import subprocess
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from typing import IO
 
 import systemd.daemon as service_manager
 
 from agent.errors import HostError
-from agent.model import ActiveState, CommandResult, UnitState
+from agent.model import ActiveState, CommandResult, UnitState, UnitTies
 from agent.processes import process_start
-
-OUTPUT_BYTES = 1024 * 1024
-ENVIRONMENT = {"PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8"}
+from agent.programs import run
 
 _SYSTEMCTL = ("/usr/bin/systemctl", "/bin/systemctl")
 _INVOCATIONS = "/run/systemd/units"
@@ -38,11 +33,8 @@ _STATE = (
     "InactiveEnterTimestampMonotonic",
     "NRestarts",
 )
-_READ_BYTES = 65536
-_LOOK_SECONDS = 0.05
-"""How often a finished program is noticed whose children keep its output open."""
-_LAST_WORDS_SECONDS = 1.0
-"""How long such children are listened to."""
+_BINDS = ("BoundBy", "RequiredBy", "RequisiteOf", "ConsistsOf")
+"""A restart of a unit restarts those of these that run, and its end ends them (systemd.unit(5))."""
 _POLL_SECONDS = 0.1
 _AUTO_RESTART = frozenset({"auto-restart", "auto-restart-queued"})
 """Sub-states between a failed start and the next attempt of systemd's own."""
@@ -59,99 +51,6 @@ _RESULTS = {
     "resources": "systemd lacked a resource to start it",
     "exec-condition": "a condition of the unit forbids the start",
 }
-
-
-# --- programs -----------------------------------------------------------------------------------------------
-
-
-def run(argv: Sequence[str], timeout_seconds: float = 5.0, stdin: bytes = b"") -> CommandResult | None:
-    """Run a program by absolute path, without a shell, in a clean environment, and wait for its end.
-
-    Of standard output and error the first 1 MiB each is kept, the rest is read and thrown away. None if it cannot be
-    started or did not end in time; then it is killed with every process of its group. `stdin` is a file in memory.
-    """
-    deadline = time.monotonic() + timeout_seconds
-    try:
-        with _in_memory(stdin) as source:
-            process = subprocess.Popen(
-                list(argv),
-                stdin=source,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                cwd="/",
-                env=ENVIRONMENT,
-                start_new_session=True,
-            )
-    except (OSError, ValueError):
-        return None
-    with process:
-        try:
-            out, err = _output(process, deadline)
-            returncode = process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            return None
-        finally:
-            _end(process)
-    return CommandResult(returncode, out.decode("utf-8", "replace"), err.decode("utf-8", "replace"))
-
-
-def _in_memory(content: bytes) -> IO[bytes]:
-    """A file that is nowhere on disk: unlike a pipe it cannot fill up, and a program can open it as /dev/stdin.
-
-    Nameless in the tmpfs that is on every machine; memfd_create is newer than the glibc of the packaged Python (2.17).
-    """
-    import tempfile
-
-    file = tempfile.TemporaryFile(buffering=0, dir="/dev/shm")  # noqa: SIM115 (the caller closes it)
-    view = memoryview(content)
-    while view:
-        view = view[file.write(view) or 0 :]
-    file.seek(0)
-    return file
-
-
-def _output(process: subprocess.Popen[bytes], deadline: float) -> tuple[bytes, bytes]:
-    """Both streams until they end, or until the program has ended and its left-over children fall silent."""
-    kept: dict[int, bytearray] = {}
-    with selectors.DefaultSelector() as selector:
-        for stream in _streams(process):
-            os.set_blocking(stream.fileno(), False)
-            selector.register(stream, selectors.EVENT_READ, kept.setdefault(stream.fileno(), bytearray()))
-        while selector.get_map() and (left := deadline - time.monotonic()) > 0:
-            ready = selector.select(min(left, _LOOK_SECONDS))
-            for key, _ in ready:
-                if not _take(key.fd, key.data):
-                    selector.unregister(key.fileobj)
-            if process.poll() is not None:
-                deadline = min(deadline, time.monotonic() + _LAST_WORDS_SECONDS)
-                if not ready:
-                    break
-    out, err = kept.values()
-    return bytes(out), bytes(err)
-
-
-def _streams(process: subprocess.Popen[bytes]) -> Iterator[IO[bytes]]:
-    for stream in (process.stdout, process.stderr):
-        if stream is not None:
-            yield stream
-
-
-def _take(descriptor: int, kept: bytearray) -> bool:
-    """Read once; False at the end of the stream."""
-    try:
-        chunk = os.read(descriptor, _READ_BYTES)
-    except BlockingIOError:
-        return True
-    kept += chunk[: max(0, OUTPUT_BYTES - len(kept))]
-    return bool(chunk)
-
-
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Nothing of a program that did not end by itself may live on; a finished one is left to its children."""
-    if process.poll() is None:
-        with suppress(ProcessLookupError, PermissionError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
 
 
 # --- units --------------------------------------------------------------------------------------------------
@@ -180,6 +79,23 @@ def unit_state(name: str) -> UnitState:
         at_rest_since=_unix_time(_number(shown.get("InactiveEnterTimestampMonotonic", ""))),
         automatic_restarts=_number(shown.get("NRestarts", "")),
     )
+
+
+def unit_ties(name: str) -> UnitTies:
+    """What a restart of the unit would take along (about 20 ms); UnitTies() if systemd does not answer."""
+    shown = _show(name, ("KillMode",))
+    return UnitTies(shown.get("KillMode", ""), tuple(sorted(_bound_to(name)))) if shown else UnitTies()
+
+
+def _bound_to(name: str) -> Iterator[str]:
+    """The services that run and that a restart reaches, step by step."""
+    seen, ahead = {name}, {name}
+    while ahead:
+        shown = _show_all(sorted(ahead), ("Id", "ActiveState", *_BINDS))
+        runs = [unit for unit in shown if unit.get("ActiveState") not in ("inactive", "failed", None)]
+        yield from (unit["Id"] for unit in runs if unit["Id"] != name and unit["Id"].endswith(".service"))
+        ahead = {each for unit in runs for key in _BINDS for each in unit.get(key, "").split()} - seen
+        seen |= ahead
 
 
 def _starting_since(shown: Mapping[str, str]) -> float:
@@ -305,10 +221,16 @@ def _not_up(name: str, deadline_seconds: float) -> HostError:
 
 
 def _show(name: str, properties: Sequence[str]) -> Mapping[str, str]:
-    result = _systemctl("show", f"--property={','.join(properties)}", "--", name)
+    return next(iter(_show_all((name,), properties)), {})
+
+
+def _show_all(names: Sequence[str], properties: Sequence[str]) -> Sequence[Mapping[str, str]]:
+    """The properties of each unit, in the order of the names; () if systemd does not answer."""
+    result = _systemctl("show", f"--property={','.join(properties)}", "--", *names)
     if result is None or result.returncode != 0:
-        return {}
-    return dict(line.split("=", 1) for line in result.stdout.splitlines() if "=" in line)
+        return ()
+    blocks = result.stdout.split("\n\n")
+    return [dict(line.split("=", 1) for line in block.splitlines() if "=" in line) for block in blocks]
 
 
 def _systemctl(*arguments: str) -> CommandResult | None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agent.errors import ConcurrentChangeError, HostError
 from agent.ledger import Ledger
-from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState, Unusable
+from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState, UnitTies, Unusable
 from agent.plan import RemoveFile, WriteFile
 
 
@@ -23,6 +23,7 @@ class FakeHost:
     files: dict[str, FileState] = field(default_factory=dict)
     directories: set[str] = field(default_factory=lambda: {"/", "/etc"})
     units: dict[str, UnitState] = field(default_factory=dict)
+    unit_ties: dict[str, UnitTies] = field(default_factory=dict)
     answers: dict[tuple[str, str], bytes | Callable[[], bytes | None]] = field(default_factory=dict)
     commands: dict[tuple[str, ...], CommandResult | Callable[[bytes], CommandResult]] = field(default_factory=dict)
     processes: dict[int, tuple[str, ...]] = field(default_factory=dict)
@@ -85,6 +86,11 @@ class FakeHost:
 
     def unit(self, name: str) -> UnitState:
         return self.units.get(name, UnitState())
+
+    def ties(self, name: str) -> UnitTies:
+        """Every packaged unit of a runtime has KillMode=process."""
+        known = UnitTies("process") if name in self.units else UnitTies()
+        return self.unit_ties.get(name, known)
 
     def query(self, socket: str, target: str) -> bytes | None:
         answer = self.answers.get((socket, target)) or self.answers.get((socket, target.partition("?")[0]))

@@ -13,7 +13,7 @@ from typing import Any
 from agent import describe
 from agent import desired as desired_state
 from agent.ledger import Entry, Ledger, Original
-from agent.model import ActiveState, CommandResult, DesiredState, Now, Regular, Setting, UnitState, Unusable
+from agent.model import ActiveState, CommandResult, DesiredState, Now, Regular, Setting, UnitState, UnitTies, Unusable
 from agent.plan import KeyOriginal, Memory, Plan
 from tests.fakes import FakeHost
 
@@ -122,6 +122,11 @@ def _play_units(host: FakeHost, _: Case, units: Document) -> None:
         host.units[name] = UnitState(**{**fields, "active": ActiveState(fields["active"])})
 
 
+def _play_ties(host: FakeHost, _: Case, ties: Document) -> None:
+    for name, fields in ties.items():
+        host.unit_ties[name] = UnitTies(fields.get("kill_mode", "process"), tuple(fields.get("bound_units", ())))
+
+
 def _play_answers(host: FakeHost, _: Case, answers: list[Document]) -> None:
     for answer in answers:
         host.answers[(answer["socket"], answer["target"])] = answer["body"].encode()
@@ -200,6 +205,7 @@ _SECTIONS: dict[str, Callable[[FakeHost, Case, Any], None]] = {
     "absent": _play_absent,
     "directories": _play_directories,
     "units": _play_units,
+    "ties": _play_ties,
     "answers": _play_answers,
     "commands": _play_commands,
     "processes": _play_processes,

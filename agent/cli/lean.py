@@ -31,5 +31,5 @@ def _leave_out_openssl() -> None:
 
 def _leave_out_plugins() -> None:
     """pydantic looks through every installed package for plugins to load: time, and code that a process of root should
-    not run unasked. This is its documented switch; no child inherits it (agent.systemd.ENVIRONMENT)."""
+    not run unasked. This is its documented switch; no child inherits it (agent.programs.ENVIRONMENT)."""
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"

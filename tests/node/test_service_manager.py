@@ -91,6 +91,37 @@ def test_a_forgotten_failure_does_not_change_when_a_unit_came_to_rest(shaky: Nod
     assert (before, after, abs(moved) < 0.01, 0.1 < age < 60.0) == ("failed", "inactive", True, True)
 
 
+def test_what_a_restart_takes_along(shaky: Node) -> None:
+    """KillMode, and the services that run and hang on the unit, also by way of others; what is stopped is left out.
+    That is what a restart restarts."""
+    bonds = {
+        "bound": f"BindsTo={_UNIT}",
+        "part": f"PartOf={_UNIT}",
+        "asks": f"Requires={_UNIT}",
+        "far": "PartOf=part.service",
+    }
+    for name, bond in {**bonds, "rests": f"PartOf={_UNIT}", "wants": f"Wants={_UNIT}"}.items():
+        text = f"[Unit]\n{bond}\nAfter={_UNIT} part.service\n[Service]\nExecStart=/bin/sleep infinity\n"
+        shaky.put(f"/run/systemd/system/{name}.service", text)
+    units = [f"{name}.service" for name in sorted(bonds)]
+    shaky.put(f"/run/systemd/system/{_UNIT}.d/kill.conf", "[Service]\nKillMode=mixed\n")
+    shaky.run(f"systemctl daemon-reload; systemctl start {' '.join(units)} wants")
+    try:
+        script = (
+            "import dataclasses\nask = lambda name: dataclasses.astuple(systemd.unit_ties(name))\n"
+            "print(json.dumps([ask('shaky.service'), ask('far.service'), ask('containerd.service')[0]]))"
+        )
+        assert in_node(shaky, script) == [["mixed", units], ["control-group", []], "process"]
+        lives = {unit: shaky.life(unit) for unit in [*units, "wants.service"]}
+        shaky.run(f"systemctl restart {_UNIT}")
+        moved = [unit for unit, life in lives.items() if shaky.life(unit) != life]
+        assert moved == units
+    finally:
+        shaky.run(
+            f"systemctl stop wants {' '.join(units)}; rm -r /run/systemd/system/{_UNIT}.d; systemctl daemon-reload"
+        )
+
+
 def test_a_restart_is_over_when_the_unit_is_up_again(shaky: Node) -> None:
     """It returns with a new invocation, soon, and the watchdog was fed meanwhile."""
     before = shaky.life(_UNIT)

@@ -13,7 +13,8 @@ import pytest
 
 from agent.errors import ConcurrentChangeError, HostError
 from agent.files import FileSystem
-from agent.model import Absent, FileState, Regular, Unusable
+from agent.host import Host
+from agent.model import Absent, FileState, Regular, UnitState, UnitTies, Unusable
 from agent.node import Places, RealHost
 from agent.plan import RemoveFile, WriteFile
 from tests.disk import OWNER, quick_directory
@@ -219,3 +220,9 @@ def test_a_dangling_link_is_seen_to_come_and_go(world: World) -> None:
         world.unlink(FILE)
     absent = (Absent(), False)
     assert seen == [absent, (Unusable("dangling link to nowhere"), False), absent, (world.regular(b"{}"), True)]
+
+
+@pytest.mark.parametrize("host", [FakeHost(), RealHost(Places("/nonexistent"))], ids=["fake", "real"])
+def test_units_that_are_not_ours_tell_nothing(host: Host) -> None:
+    """Below a root other than /, and for a unit that nobody knows: off, and a restart would take nothing along."""
+    assert (host.unit("x.service"), host.ties("x.service")) == (UnitState(), UnitTies())
