@@ -8,6 +8,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import Enum
 
+from agent.verdict import Verdict
+
 DEFAULT_REGISTRY = "_default"
 """The name under which containerd looks for every registry that has no entry of its own (1.6.17, 1.7.0 and later)."""
 
@@ -37,6 +39,13 @@ class RestartIf(Enum):
     ALWAYS = "always"
     LIVE_RESTORE = "live-restore"
     IDLE = "idle"
+
+
+class Order(Enum):
+    """In which order mirrors are asked: as they are listed, or the fastest first."""
+
+    LISTED = "listed"
+    FASTEST = "fastest"
 
 
 # --- the desired state -------------------------------------------------------------------------------------------
@@ -85,8 +94,28 @@ class Mirror:
 
 
 @dataclass(frozen=True, slots=True)
+class Sidelined:
+    """A mirror that is not asked for the time being: the verdict over it, what was seen, since when (Unix seconds)."""
+
+    url: str
+    verdict: Verdict
+    detail: str
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class Failover:
+    """How the mirrors of a registry differ from those desired, because of their health: `listed` are all, as desired;
+    `out` are those that are not asked for the time being."""
+
+    listed: tuple[Mirror, ...]
+    out: tuple[Sidelined, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Registry:
-    """A registry by its canonical name (`docker.io`, `registry.lan:5000`, `_default`) and how it is reached.
+    """A registry by its canonical name (`docker.io`, `registry.lan:5000`, `_default`) and how it is reached. `mirrors`
+    are those asked now; `failover` is None where that are all of them, in the order of the desired state.
 
     `server` is the registry's own endpoint, canonical, and always present except for `_default` (where "" means each
     registry's own). `preset` names the preset an entry came from, "" when the operator wrote it.
@@ -99,6 +128,12 @@ class Registry:
     insecure: bool = False
     plain_http: bool = False
     preset: str = ""
+    failover: Failover | None = None
+
+    @property
+    def desired_mirrors(self) -> tuple[Mirror, ...]:
+        """All mirrors, in the order of the desired state."""
+        return self.mirrors if self.failover is None else self.failover.listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +171,28 @@ class DockerSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class HealthSettings:
+    """Probing and failover. A mirror that works is probed about every `interval_seconds`, each probe has
+    `timeout_seconds` in all; it is out after `unhealthy_after` verdicts of an outage in a row, and in again after
+    `healthy_after` without one. `images` pairs a registry's name with the image that its mirrors are probed with."""
+
+    enabled: bool = False
+    interval_seconds: float = 600.0
+    timeout_seconds: float = 10.0
+    unhealthy_after: int = 3
+    healthy_after: int = 3
+    order: Order = Order.LISTED
+    images: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsSettings:
+    """`directory` is where node_exporter reads text files ("": no metrics are written)."""
+
+    directory: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class DesiredState:
     """One valid desired state. `generation` is the SHA-256 (hex) of the bytes it was read from.
 
@@ -148,6 +205,8 @@ class DesiredState:
     registries: tuple[Registry, ...] = ()
     containerd: ContainerdSettings = ContainerdSettings()
     docker: DockerSettings = DockerSettings()
+    health: HealthSettings = HealthSettings()
+    metrics: MetricsSettings = MetricsSettings()
 
     @property
     def short_generation(self) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from agent.desired.models import ContainerdModel, DockerModel, MirrorModel, RegistryModel
-from agent.desired.values import CAPABILITIES, clock_window
+from agent.desired.models import ContainerdModel, DockerModel, HealthModel, MetricsModel, MirrorModel, RegistryModel
+from agent.desired.values import CAPABILITIES, clock_window, probe_image, seconds_of
 from agent.model import (
     DEFAULT_REGISTRY,
     DOCKER_HUB,
@@ -12,9 +12,12 @@ from agent.model import (
     DockerSettings,
     Header,
     HeaderFile,
+    HealthSettings,
     Manage,
+    MetricsSettings,
     Mirror,
     OnChange,
+    Order,
     Registry,
     RestartIf,
     RestartWindow,
@@ -81,3 +84,21 @@ def docker(model: DockerModel, settings: tuple[Setting, ...]) -> DockerSettings:
         restart_if=RestartIf(model.restart_if),
         restart_window=window,
     )
+
+
+def health(model: HealthModel) -> HealthSettings:
+    """Probing and failover."""
+    return HealthSettings(
+        enabled=model.enabled,
+        interval_seconds=seconds_of(model.interval),
+        timeout_seconds=seconds_of(model.timeout),
+        unhealthy_after=model.unhealthy_after,
+        healthy_after=model.healthy_after,
+        order=Order(model.order),
+        images=tuple((name, probe_image(name, text)) for name, text in model.images.items()),
+    )
+
+
+def metrics(model: MetricsModel) -> MetricsSettings:
+    """Where metrics go."""
+    return MetricsSettings(directory=model.directory)

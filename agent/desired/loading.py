@@ -47,6 +47,8 @@ def load(data: bytes, source: str = "/etc/mirror-agent.yaml") -> DesiredState:
         registries=own + expand(document.model.presets, {registry.name for registry in own}),
         containerd=build.containerd(document.model.containerd),
         docker=build.docker(document.model.docker, document.settings),
+        health=build.health(document.model.health),
+        metrics=build.metrics(document.model.metrics),
     )
 
 

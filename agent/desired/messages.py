@@ -15,6 +15,7 @@ from agent.desired.models import (
     DesiredModel,
     DockerModel,
     HealthModel,
+    MetricsModel,
     MirrorModel,
     RegistryModel,
 )
@@ -29,6 +30,7 @@ _SECTIONS: tuple[tuple[str, type[BaseModel]], ...] = (
     ("under containerd", ContainerdModel),
     ("under docker", DockerModel),
     ("under health", HealthModel),
+    ("under metrics", MetricsModel),
 )
 
 _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
@@ -39,6 +41,7 @@ _MODELS: dict[tuple[str, ...], type[BaseModel]] = {
     ("containerd",): ContainerdModel,
     ("docker",): DockerModel,
     ("health",): HealthModel,
+    ("metrics",): MetricsModel,
 }
 
 # Words that people know from elsewhere, and what they are called here.
@@ -130,9 +133,11 @@ def _clashes(root: Node, path: Path, error: ClashError, findings: Findings) -> N
             findings.at(root, where, clash.message.replace("{line}", str(line)))
 
 
-_WRONG_LENGTH = {
+_BEYOND_LIMITS = {
     "too_long": "has more than {max_length:,} entries, which is the limit",
     "too_short": "is an empty list: write at least one, or remove the key",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
 }
 
 
@@ -145,7 +150,7 @@ def _wrong_value(node: Node, path: Path, kind: str, context: MappingType[str, An
         return str(context["error"])
     if kind == "literal_error":
         return _wrong_word(node, str(context["expected"]))
-    return _WRONG_LENGTH[kind].format(**context) if kind in _WRONG_LENGTH else wrong_type(node, path, kind)
+    return _BEYOND_LIMITS[kind].format(**context) if kind in _BEYOND_LIMITS else wrong_type(node, path, kind)
 
 
 def _wrong_word(node: Node, expected: str) -> str:
@@ -184,9 +189,12 @@ _MEANT = {
     ("client", "#"): "a mapping with cert and key",
     ("ca",): "a path, or a list of paths",
     ("dial_timeout",): 'a duration as in "3s"',
+    ("interval",): 'a duration as in "10m"',
+    ("timeout",): 'a duration as in "10s"',
     ("restart_window",): 'two times of day as in "02:00-05:00"',
     ("registries", "NAME"): "a mapping with mirrors, or {}",
 }
+_DURATIONS = frozenset({("dial_timeout",), ("interval",), ("timeout",)})
 _BOOLEAN_WORDS = {"yes": "true", "on": "true", "y": "true", "no": "false", "off": "false", "n": "false"}
 
 
@@ -196,7 +204,7 @@ def wrong_type(node: Node, path: Path, kind: str) -> str:
     if not isinstance(node, Scalar):
         return f"{right}, not {_what(node)}"
     secret = may_be_secret(path)
-    if path[-1:] == ("dial_timeout",) and node.kind is Kind.INTEGER:
+    if path[-1:] in _DURATIONS and node.kind is Kind.INTEGER:
         return f'must be a duration: write "{node.text[:12]}s"'
     if kind == "string_type":
         word = "this" if secret or len(node.text) > 40 else node.text

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
+from agent.desired.names import canonical_registry
 from agent.desired.nodes import MOST_ENTRIES, Path
 from agent.desired.urls import canonical_server, canonical_url, is_plain, path_of
 from agent.desired.values import (
@@ -22,12 +23,16 @@ from agent.desired.values import (
     go_duration,
     header_name,
     header_value,
+    probe_image,
+    probe_interval,
+    probe_timeout,
     window_text,
 )
 
 MAX_REGISTRIES = MOST_ENTRIES - 1
 MAX_MIRRORS = 64
 MAX_FEW = 64
+MAX_STREAK = 100
 """Of everything else that may be listed. Every list has its limit here, for nothing must be left out without a word."""
 
 
@@ -54,12 +59,6 @@ def _one(value: int) -> int:
     return value
 
 
-def _disabled(value: bool) -> bool:  # noqa: FBT001  a value, not a switch
-    if value:
-        raise ValueError("must be false: health checks come with a later version")
-    return value
-
-
 def _manage(value: object) -> object:
     if value == "auto" or isinstance(value, bool):
         return value
@@ -78,8 +77,10 @@ Url = Annotated[str, AfterValidator(canonical_url), WithJsonSchema({"type": "str
 Server = Annotated[str, AfterValidator(canonical_server), WithJsonSchema({"type": "string", "pattern": "^https?://"})]
 FilePath = Annotated[str, AfterValidator(absolute_path), WithJsonSchema({"type": "string", "pattern": "^/"})]
 Manage = Annotated[Literal["auto"] | bool, BeforeValidator(_manage), WithJsonSchema({"enum": ["auto", True, False]})]
+RegistryName = Annotated[str, AfterValidator(canonical_registry)]
 HeaderName = Annotated[str, AfterValidator(header_name)]
 HeaderValues = Annotated[list[Annotated[str, AfterValidator(header_value)]], Field(min_length=1, max_length=MAX_FEW)]
+_DURATION = {"type": "string", "pattern": r"^([0-9.]+(ns|us|ms|s|m|h))+$"}
 _STRINGS = {"anyOf": [{"type": "string"}, {"type": "array", "items": {"type": "string"}}]}
 
 
@@ -162,9 +163,9 @@ class MirrorModel(Section):
     header_file: dict[HeaderName, FilePath] = Field(
         default_factory=dict, max_length=MAX_FEW, description="HTTP headers whose value is read from a root-owned file"
     )
-    dial_timeout: Annotated[
-        str, AfterValidator(go_duration), WithJsonSchema({"type": "string", "pattern": r"^([0-9.]+(ns|us|ms|s|m|h))+$"})
-    ] = Field(default="3s", description="how long a connection may take (containerd 2.0.7, 2.1 and later)")
+    dial_timeout: Annotated[str, AfterValidator(go_duration), WithJsonSchema(_DURATION)] = Field(
+        default="3s", description="how long a connection may take (containerd 2.0.7, 2.1 and later)"
+    )
 
     @property
     def path_is_api(self) -> bool:
@@ -229,10 +230,52 @@ class DockerModel(Section):
 
 
 class HealthModel(Section):
-    """Probing and failover."""
+    """Probing of mirrors, and failover to those that work."""
 
-    enabled: Annotated[bool, AfterValidator(_disabled), WithJsonSchema({"const": False})] = Field(
-        default=False, description="health checks come with a later version"
+    enabled: bool = Field(default=False, description="probe mirrors, and leave out those that fail until they work")
+    interval: Annotated[str, AfterValidator(probe_interval), WithJsonSchema(_DURATION)] = Field(
+        default="10m", description="how often a mirror that works is probed, from 30s to 24h"
+    )
+    timeout: Annotated[str, AfterValidator(probe_timeout), WithJsonSchema(_DURATION)] = Field(
+        default="10s", description="what a probe may take in all, from 1s to 1m"
+    )
+    unhealthy_after: Annotated[int, Field(ge=1, le=MAX_STREAK)] = Field(
+        default=3, description="a mirror is out after so many failed probes in a row"
+    )
+    healthy_after: Annotated[int, Field(ge=1, le=MAX_STREAK)] = Field(
+        default=3, description="a mirror is in again after so many good probes in a row"
+    )
+    order: Literal["listed", "fastest"] = Field(
+        default="listed", description="fastest: mirrors that work are asked in the order of their speed"
+    )
+    images: dict[RegistryName, str] = Field(
+        default_factory=dict,
+        max_length=MAX_FEW,
+        description="by registry, the image that its mirrors are probed with",
+    )
+
+    @model_validator(mode="after")
+    def _rules(self) -> Self:
+        clashes = [Clash(("images", name), why) for name, text in self.images.items() if (why := _no_image(name, text))]
+        if clashes:
+            raise ClashError(clashes)
+        return self
+
+
+def _no_image(registry: str, text: str) -> str:
+    try:
+        probe_image(registry, text)
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+class MetricsModel(Section):
+    """Metrics for node_exporter."""
+
+    directory: FilePath = Field(
+        default="",
+        description="where mirror-agent.prom is written: the directory of node_exporter's textfile collector",
     )
 
 
@@ -253,3 +296,4 @@ class DesiredModel(Section):
     containerd: ContainerdModel = Field(default_factory=ContainerdModel)
     docker: DockerModel = Field(default_factory=DockerModel)
     health: HealthModel = Field(default_factory=HealthModel)
+    metrics: MetricsModel = Field(default_factory=MetricsModel)

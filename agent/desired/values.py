@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
+from agent.image import BadReferenceError, parse
+
 _MAX_PATH = 4095
 _TERM = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(ns|us|ms|s|m|h)")
 _DURATION = re.compile(rf"(?:{_TERM.pattern})+")
@@ -50,10 +52,41 @@ def go_duration(text: str) -> str:
     """A positive Go duration of at most ten minutes (`3s`, `1m30s`), kept as written. Source: Go time.ParseDuration."""
     if len(text) > 64 or not _DURATION.fullmatch(text):
         raise ValueError("must be a duration as in 3s, 500ms or 1m30s")
-    total = sum((_number(value) * _SECONDS[unit] for value, unit in _TERM.findall(text)), Fraction(0))
-    if total <= 0 or total > _MAX_DURATION:
+    if not 0 < _total(text) <= _MAX_DURATION:
         raise ValueError("must be more than 0 and at most 10m")
     return text
+
+
+def probe_interval(text: str) -> str:
+    """How often a mirror may be probed, as written: not so often that it takes the probe for an attack."""
+    if not 30 <= seconds_of(text) <= 86_400:
+        raise ValueError("must be at least 30s and at most 24h")
+    return text
+
+
+def probe_timeout(text: str) -> str:
+    """What a probe may take, as written."""
+    if not 1 <= seconds_of(text) <= 60:
+        raise ValueError("must be at least 1s and at most 1m")
+    return text
+
+
+def seconds_of(text: str) -> float:
+    """A Go duration in seconds."""
+    if len(text) > 64 or not _DURATION.fullmatch(text):
+        raise ValueError("must be a duration as in 10m, 30s or 1h30m")
+    return float(_total(text))
+
+
+def probe_image(registry: str, text: str) -> str:
+    """The whole reference of an image of a registry, which is named with or without that registry."""
+    try:
+        image = parse(text if text.startswith(f"{registry}/") else f"{registry}/{text}")
+    except BadReferenceError as error:
+        raise ValueError(f"is no image of {registry}: {error}") from error
+    if image.registry != registry:
+        raise ValueError(f"is an image of {image.registry}, and must be one of {registry}")
+    return image.name
 
 
 def clock_window(text: str) -> tuple[int, int]:
@@ -95,6 +128,10 @@ def capability(text: str) -> str:
     if text not in CAPABILITIES:
         raise ValueError("must be pull, resolve or push")
     return text
+
+
+def _total(text: str) -> Fraction:
+    return sum((_number(value) * _SECONDS[unit] for value, unit in _TERM.findall(text)), Fraction(0))
 
 
 def _number(text: str) -> Fraction:

@@ -17,6 +17,7 @@ from agent.desired.models import (
     DesiredModel,
     DockerModel,
     HealthModel,
+    MetricsModel,
     MirrorModel,
     RegistryModel,
 )
@@ -25,7 +26,16 @@ from agent.model import ContainerdSettings, DockerSettings
 from tests.states import said
 
 PACKAGED = Path(__file__).parents[2] / "packaging" / "mirror-agent.yaml"
-MODELS = (DesiredModel, RegistryModel, MirrorModel, ClientModel, ContainerdModel, DockerModel, HealthModel)
+MODELS = (
+    DesiredModel,
+    RegistryModel,
+    MirrorModel,
+    ClientModel,
+    ContainerdModel,
+    DockerModel,
+    HealthModel,
+    MetricsModel,
+)
 
 
 def test_the_shipped_schema_is_that_of_the_models() -> None:
@@ -55,7 +65,8 @@ def test_the_schema_knows_every_field_and_no_other() -> None:
         ("$defs.MirrorModel.properties.dial_timeout.default", "3s"),
         ("$defs.MirrorModel.required", ["url"]),
         ("$defs.RegistryModel.properties.mirrors.items.anyOf", [{"type": "string"}, {"$ref": "#/$defs/MirrorModel"}]),
-        ("$defs.HealthModel.properties.enabled.const", False),
+        ("$defs.HealthModel.properties.enabled.default", False),
+        ("$defs.HealthModel.properties.unhealthy_after.maximum", 100),
     ],
 )
 def test_the_schema_says_what_is_meant(path: str, expected: object) -> None:

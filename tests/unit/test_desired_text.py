@@ -78,7 +78,7 @@ nonsense: 1
         "10:35: docker.settings.mtu: must be a whole number, not a string; with another type Docker does not start",
         '10:39: docker.on_chnage: unknown key, did you mean "on_change"?',
         "11:10: version: must be the number 1: remove the quotes",
-        "12:1: nonsense: unknown key; known here: version, presets, registries, containerd, docker, health",
+        "12:1: nonsense: unknown key; known here: version, presets, registries, containerd, docker, health, metrics",
     ]
 
 

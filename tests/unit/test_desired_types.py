@@ -47,6 +47,7 @@ FIELDS = {
     "containerd": (_SECTION, {"empty mapping"}),
     "docker": (_SECTION, {"empty mapping"}),
     "health": (_SECTION, {"empty mapping"}),
+    "metrics": (_SECTION, {"empty mapping"}),
     "mirrors": ("version: 1\nregistries: {{r.example: {{{}: {}}}}}", {"empty list"}),
     "server": (_REGISTRY, {"url"}),
     "fallback": (_REGISTRY, {"boolean"}),
@@ -77,7 +78,14 @@ FIELDS = {
     "docker.on_change": ("version: 1\ndocker: {{on_change: {1}}}", set()),
     "docker.restart_if": ("version: 1\ndocker: {{restart_if: {1}}}", set()),
     "docker.restart_window": ("version: 1\ndocker: {{restart_window: {1}}}", set()),
-    "health.enabled": ("version: 1\nhealth: {{enabled: {1}}}", set()),
+    "health.enabled": ("version: 1\nhealth: {{enabled: {1}}}", {"boolean"}),
+    "health.interval": ("version: 1\nhealth: {{interval: {1}}}", set()),
+    "health.timeout": ("version: 1\nhealth: {{timeout: {1}}}", set()),
+    "health.unhealthy_after": ("version: 1\nhealth: {{unhealthy_after: {1}}}", {"one", "integer"}),
+    "health.healthy_after": ("version: 1\nhealth: {{healthy_after: {1}}}", {"one", "integer"}),
+    "health.order": ("version: 1\nhealth: {{order: {1}}}", set()),
+    "health.images": ("version: 1\nhealth: {{images: {1}}}", {"empty mapping", "mapping"}),
+    "metrics.directory": ("version: 1\nmetrics: {{directory: {1}}}", {"path"}),
 }
 
 
@@ -186,8 +194,34 @@ def test_a_field_takes_only_its_own_type(field: str, value: str) -> None:
             "2:10: docker.restart_if: must be always, live-restore or idle, not a mapping",
         ),
         (
-            "version: 1\nhealth: {enabled: true}",
-            "2:19: health.enabled: must be false: health checks come with a later version",
+            "version: 1\nhealth: {interval: 5s}",
+            "2:20: health.interval: must be at least 30s and at most 24h",
+        ),
+        (
+            "version: 1\nhealth: {interval: 5}",
+            '2:20: health.interval: must be a duration: write "5s"',
+        ),
+        (
+            "version: 1\nhealth: {timeout: 5m}",
+            "2:19: health.timeout: must be at least 1s and at most 1m",
+        ),
+        (
+            "version: 1\nhealth: {unhealthy_after: 0}",
+            "2:27: health.unhealthy_after: must be at least 1",
+        ),
+        (
+            "version: 1\nhealth: {images: {ghcr.io: 'https://ghcr.io/a'}}",
+            '2:28: health.images.ghcr.io: is no image of ghcr.io: "ghcr.io/https://ghcr.io/a" names no image: '
+            "a part of the name is empty",
+        ),
+        (
+            "version: 1\nhealth: {images: {docker.io: Nginx}}",
+            '2:30: health.images.docker.io: is no image of docker.io: "docker.io/Nginx" names no image: '
+            "the name of a repository has no capital letters",
+        ),
+        (
+            "version: 1\nmetrics: {directory: ../x}",
+            "2:22: metrics.directory: must be an absolute path, beginning with /",
         ),
         (
             _MIRROR.format("capabilities", "[]"),

@@ -22,6 +22,7 @@ from agent.desired.models import (
     DesiredModel,
     DockerModel,
     HealthModel,
+    MetricsModel,
     MirrorModel,
     RegistryModel,
 )
@@ -44,6 +45,7 @@ MODELS: tuple[type[BaseModel], ...] = (
     ContainerdModel,
     DockerModel,
     HealthModel,
+    MetricsModel,
 )
 KEYS = [(page, model, name) for page in FILE for model in MODELS for name in model.model_fields]
 

@@ -1,0 +1,146 @@
+"""What the agent and the probe tell each other through two small files in /run: which mirrors are to be probed, and
+what came of it.
+
+The agent, which is root and opens no network socket, writes targets.json for everybody to read, so nothing secret may
+come in: a mirror that takes headers or a client certificate is probed without them. The probe, which has the network
+and nothing else, writes verdicts.json; it deals with hostile mirrors, so the agent reads that as it would read
+something from a stranger: bounded, and anything that is not as it should be is left out.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from agent.verdict import Verdict
+
+FORMAT = 1
+MAX_BYTES = 4 * 1024 * 1024
+MAX_DETAIL = 300
+MAX_URL = 4096
+MAX_SECONDS = 86_400.0
+"""The longest latency and the longest rest that anybody is believed."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeTarget:
+    """A mirror of a registry and how it is probed: by which image, with which deadline in all, and not before `due`
+    (Unix seconds). `is_partial`: it gets headers or a certificate from runtimes that a probe does not have."""
+
+    registry: str
+    url: str
+    image: str
+    override_path: bool = False
+    ca: tuple[str, ...] = ()
+    skip_verify: bool = False
+    timeout_seconds: float = 10.0
+    due: float = 0.0
+    is_partial: bool = False
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """What tells it from others."""
+        return self.registry, self.url
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One verdict over one mirror of a registry, made at `at` (Unix seconds). `seconds` is what a pull waits before its
+    first byte, `retry_seconds` how long a rate limit asks to be left alone (0: it says nothing)."""
+
+    registry: str
+    url: str
+    verdict: Verdict
+    detail: str
+    at: float
+    seconds: float = 0.0
+    retry_seconds: float = 0.0
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The mirror it is about."""
+        return self.registry, self.url
+
+
+def encode_targets(targets: tuple[ProbeTarget, ...]) -> bytes:
+    """targets.json."""
+    return _encoded("targets", [asdict(target) for target in targets])
+
+
+def decode_targets(data: bytes) -> tuple[ProbeTarget, ...]:
+    """Read it back. Raises ValueError if it is not that: its writer is the agent, so anything odd is a bug."""
+    try:
+        return tuple(ProbeTarget(**{**raw, "ca": tuple(raw["ca"])}) for raw in _rows(data, "targets"))
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"not the targets of this version: {error}") from error
+
+
+def encode_samples(samples: tuple[Sample, ...]) -> bytes:
+    """verdicts.json."""
+    return _encoded("verdicts", [{**asdict(sample), "verdict": sample.verdict.value} for sample in samples])
+
+
+def decode_samples(data: bytes, now: float) -> tuple[Sample, ...]:
+    """What of a stranger's file can be believed: nothing of what is not a verdict in form, or comes from the future."""
+    try:
+        rows = _rows(data, "verdicts")
+    except ValueError:
+        return ()
+    return tuple(sample for sample in _samples(rows) if sample.at <= now)
+
+
+def _encoded(name: str, rows: list[dict[str, Any]]) -> bytes:
+    return json.dumps({"format": FORMAT, name: rows}, indent=1).encode() + b"\n"
+
+
+def _rows(data: bytes, name: str) -> list[Any]:
+    if len(data) > MAX_BYTES:
+        raise ValueError(f"more than {MAX_BYTES:,} bytes")
+    try:
+        document = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {error}") from error
+    rows = document.get(name) if isinstance(document, dict) and document.get("format") == FORMAT else None
+    if not isinstance(rows, list):
+        raise ValueError(f"no {name} of format {FORMAT}")  # noqa: TRY004
+    return rows
+
+
+def _samples(rows: list[Any]) -> Iterator[Sample]:
+    for row in rows:
+        try:
+            yield _sample(row)
+        except (KeyError, TypeError, ValueError):
+            continue
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    registry, url, detail = row["registry"], row["url"], row["detail"]
+    if not (isinstance(registry, str) and isinstance(url, str) and isinstance(detail, str)):
+        raise TypeError("not text")
+    if len(registry) > MAX_URL or len(url) > MAX_URL:
+        raise ValueError("too long")
+    return Sample(
+        registry=registry,
+        url=url,
+        verdict=Verdict(row["verdict"]),
+        detail=_visible(detail),
+        at=_number(row["at"], math.inf),
+        seconds=_number(row["seconds"], MAX_SECONDS),
+        retry_seconds=_number(row["retry_seconds"], MAX_SECONDS),
+    )
+
+
+def _number(value: object, most: float) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError("not a number of seconds")
+    return min(float(value), most)
+
+
+def _visible(text: str) -> str:
+    """On one line, without what steers a terminal, and not for ever."""
+    clean = "".join(character if character.isprintable() else " " for character in text[: 4 * MAX_DETAIL])
+    return clean.strip()[:MAX_DETAIL]
