@@ -331,12 +331,14 @@ class RegistryReport:
     """One registry on one runtime: the endpoints in the order they are asked, and a note where that says too little.
 
     `path` is the file that says so ("" if none); `hosts` ends with the registry's own endpoint unless fallback is off.
+    `live` tells whether the running daemon has it; None where that cannot be told, or where there is nothing to have.
     """
 
     name: str
     hosts: tuple[str, ...]
     path: str = ""
     note: str = ""
+    live: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

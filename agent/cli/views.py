@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import textwrap
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from agent.cli.terminal import Paint, padded, plain, width_of
@@ -28,7 +28,7 @@ def status_lines(shown: Shown, paint: Paint, width: int | None = None) -> Iterat
     versions = max((width_of(report.version) for report in shown.status.runtimes), default=0)
     for report in shown.status.runtimes:
         yield _runtime_line(report, (max(titles, HEAD_COLUMNS), versions), paint)
-        yield from _registry_lines(report.registries, width)
+        yield from _registry_lines(report, width)
     yield from _troubles(shown, paint)
 
 
@@ -104,11 +104,18 @@ def _runtime_line(report: RuntimeReport, columns: tuple[int, int], paint: Paint)
     return "  ".join([title, *version, state, plain(report.sentence)]).rstrip()
 
 
-def _registry_lines(registries: Sequence[RegistryReport], width: int | None) -> Iterator[str]:
-    names = max((width_of(registry.name) for registry in registries), default=0)
-    for registry in registries:
-        line = f"  {padded(registry.name, names)}  {_hosts(registry)}"
+def _registry_lines(report: RuntimeReport, width: int | None) -> Iterator[str]:
+    names = max((width_of(registry.name) for registry in report.registries), default=0)
+    for registry in report.registries:
+        line = f"  {padded(registry.name, names)}  {_hosts(registry)}{_own_state(registry, report)}"
         yield from _wrapped(plain(line), width, indent=names + 4)
+
+
+def _own_state(registry: RegistryReport, report: RuntimeReport) -> str:
+    """Where a registry differs from its runtime."""
+    if registry.live is None or report.live is None or registry.live is report.live:
+        return ""
+    return "; live" if registry.live else "; not live"
 
 
 def _hosts(registry: RegistryReport) -> str:

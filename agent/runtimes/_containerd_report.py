@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
 from agent.model import DEFAULT_REGISTRY, DesiredState, Manage, Registry, RegistryReport, RuntimeReport
 from agent.runtimes._config_toml import Version
@@ -14,24 +15,29 @@ _OVERRIDE_PATH_SINCE: Version = (1, 6, 0)
 _DEFAULT_SINCE_1_6: Version = (1, 6, 17)
 
 
-def report(
-    desired: DesiredState,
-    daemon: Daemon,
-    paths: Mapping[str, str],
-    notes: Mapping[str, tuple[str, ...]],
-    tables: Verdict | None,
-) -> RuntimeReport:
-    """`paths` are the files by registry, `notes` tell of certificates beside them that cannot be used; `tables` is the
-    verdict about a containerd that reads none of these files."""
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Of each registry: `paths` are the files, `notes` tell of certificates beside them that cannot be used, `pending`
+    are those whose file is not as it should be. `tables` is the verdict about a containerd that reads none of them."""
+
+    paths: Mapping[str, str] = field(default_factory=dict)
+    notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    pending: frozenset[str] = frozenset()
+    tables: Verdict | None = None
+
+
+def report(desired: DesiredState, daemon: Daemon, files: Files) -> RuntimeReport:
+    """The daemon's own verdict, and a row for each registry."""
     managed = desired.containerd.manage is not Manage.NEVER
     concerned = desired.containerd.manage is Manage.ALWAYS or (managed and daemon.is_installed)
-    verdict = tables or judge(daemon, desired.containerd.certs_dir)
+    verdict = files.tables or judge(daemon, desired.containerd.certs_dir)
     rows = tuple(
         RegistryReport(
             name=registry.name,
             hosts=tuple(_hosts(registry)),
-            path=daemon.config_path if tables else paths.get(registry.name, ""),
-            note="; ".join((*_version_notes(registry, daemon.version), *notes.get(registry.name, ()))),
+            path=daemon.config_path if files.tables else files.paths.get(registry.name, ""),
+            note="; ".join((*_version_notes(registry, daemon.version), *files.notes.get(registry.name, ()))),
+            live=verdict.is_live and registry.name not in files.pending and _is_read(registry, daemon.version),
         )
         for registry in desired.registries
     )
@@ -66,7 +72,13 @@ def _version_notes(registry: Registry, version: Version | None) -> Iterator[str]
         yield from left_out(registry, version)
         return
     text = ".".join(map(str, version))
-    if registry.name == DEFAULT_REGISTRY and version < _DEFAULT_SINCE_1_6:
+    if not _is_read(registry, version):
         yield f"containerd {text} does not read _default (1.6.17 does)"
     if version < _OVERRIDE_PATH_SINCE and any(mirror.override_path for mirror in registry.mirrors):
         yield f"containerd {text} does not read override_path (1.6 does)"
+
+
+def _is_read(registry: Registry, version: Version | None) -> bool:
+    """`_default` is no name that an older containerd looks for; its old tables have a word for it."""
+    is_old = version is not None and version < _DEFAULT_SINCE_1_6 and not needs_tables(version)
+    return not (registry.name == DEFAULT_REGISTRY and is_old)

@@ -10,6 +10,7 @@ from agent.model import (
     ActiveState,
     DesiredState,
     Manage,
+    Mirror,
     Now,
     Registry,
     RegistryReport,
@@ -18,7 +19,7 @@ from agent.model import (
 )
 from agent.plan import Deferred, Memory, Plan, Reload, reason_of
 from agent.runtimes._docker_certs import Certs
-from agent.runtimes._docker_info import SOCKET, Info
+from agent.runtimes._docker_info import SOCKET, Info, insecure_name
 from agent.runtimes._docker_wants import hub_mirrors, hub_notes, is_insecure, pull_name
 from agent.runtimes._hosts_toml import urls_in_order
 
@@ -42,7 +43,8 @@ class Picture:
 def report(desired: DesiredState, picture: Picture, plan: Plan) -> RuntimeReport:
     """`live` is None where the running daemon cannot be asked."""
     managed = desired.docker.manage is not Manage.NEVER
-    rows = tuple(_row(desired, registry, picture) for registry in desired.registries if _concerns(registry))
+    pending = frozenset(action.registry for action in plan.file_actions) | {each.registry for each in plan.conflicts}
+    rows = tuple(_row(desired, each, picture, pending) for each in desired.registries if _concerns(each))
     return RuntimeReport(
         name="docker",
         title="Docker",
@@ -116,18 +118,36 @@ def _concerns(registry: Registry) -> bool:
     return bool(registry.mirrors) or registry.name == DOCKER_HUB or is_insecure(registry)
 
 
-def _row(desired: DesiredState, registry: Registry, picture: Picture) -> RegistryReport:
+def _row(desired: DesiredState, registry: Registry, picture: Picture, pending: frozenset[str]) -> RegistryReport:
+    """`pending` are the registries whose files are not as they should be."""
     path, info = desired.docker.daemon_json, picture.info
     if file := picture.certs.file_of(registry.name):
         notes = (*_shadowing(desired, registry), *picture.certs.notes_of(registry.name))
-        return RegistryReport(registry.name, urls_in_order(registry), file, "; ".join(notes))
+        live = None if info is None else registry.name not in pending
+        return RegistryReport(registry.name, urls_in_order(registry), file, "; ".join(notes), live)
     if registry.name == DOCKER_HUB:
         notes = (*hub_notes(desired), *_hub_version_notes(desired, info), *picture.certs.stray)
-        return RegistryReport(DOCKER_HUB, (*hub_mirrors(desired), "Docker Hub"), path, "; ".join(notes))
+        live = info.mirrors == hub_mirrors(desired) if info is not None and hub_mirrors(desired) else None
+        return RegistryReport(DOCKER_HUB, (*hub_mirrors(desired), "Docker Hub"), path, "; ".join(notes), live)
     if not is_insecure(registry):
+        return _direct(registry, info)
+    notes = ("listed as insecure", *((_impossible(registry, info),) if _elsewhere(registry) else ()))
+    live = None if info is None else insecure_name(registry.name) in info.insecure
+    return RegistryReport(registry.name, (registry.name,), path, "; ".join(notes), live)
+
+
+def _direct(registry: Registry, info: Info | None) -> RegistryReport:
+    """One that Docker asks without a mirror."""
+    if _elsewhere(registry):
         return RegistryReport(registry.name, (), "", _impossible(registry, info))
-    notes = ("listed as insecure", *((_impossible(registry, info),) if registry.mirrors else ()))
-    return RegistryReport(registry.name, (registry.name,), path, "; ".join(notes))
+    plain = any(mirror.url.startswith("http://") for mirror in registry.mirrors)
+    note = "Docker asks it by https: for http write plain_http: true in place of the mirror" if plain else ""
+    return RegistryReport(registry.name, (registry.name,), "", note)
+
+
+def _elsewhere(registry: Registry) -> tuple[Mirror, ...]:
+    """The mirrors that are not the registry itself, which Docker asks in any case."""
+    return tuple(each for each in registry.mirrors if each.url.partition("://")[2] != registry.name)
 
 
 def _shadowing(desired: DesiredState, registry: Registry) -> tuple[str, ...]:
@@ -159,5 +179,5 @@ def _impossible(registry: Registry, info: Info | None) -> str:
 def _instead(registry: Registry) -> str:
     if registry.name == DEFAULT_REGISTRY:
         return ""
-    name = next((name for mirror in registry.mirrors if (name := pull_name(mirror))), "")
+    name = next((name for mirror in _elsewhere(registry) if (name := pull_name(mirror))), "")
     return f"; pull {name} instead" if name else ""

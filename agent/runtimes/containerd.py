@@ -22,7 +22,7 @@ from agent.runtimes._certs_dir import trust_of
 from agent.runtimes._config_file import ConfigFile, look_at_config
 from agent.runtimes._config_plan import ConfigPlan, plan_config
 from agent.runtimes._containerd_config import NAME, UNIT, Daemon, look_at_daemon
-from agent.runtimes._containerd_report import report
+from agent.runtimes._containerd_report import Files, report
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, registries_with_files, text
 from agent.runtimes._hosts_tree import Reader, Task, Tree, look_at_tree, plan_tree
@@ -80,7 +80,10 @@ class Containerd:
         paths = {name: directory.file for name, directory in directories.items()}
         is_done = has_migrated(observed.config)
         whole = with_migrated(desired, observed.migration) if is_done else desired
-        return report(whole, observed.daemon, paths, notes, live_tables(observed.config, observed.migration))
+        plan = self.plan(desired, observed)
+        pending = {each.registry for each in (*plan.file_actions, *plan.conflicts)}
+        tables = live_tables(observed.config, observed.migration)
+        return report(whole, observed.daemon, Files(paths, notes, frozenset(pending), tables))
 
     def proof(self, desired: DesiredState, observed: ObservedContainerd) -> Bait | Proof:
         from agent.runtimes import _containerd_proof

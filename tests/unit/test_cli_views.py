@@ -194,6 +194,15 @@ def test_chinese_titles_and_names_keep_the_columns_straight() -> None:
     assert {width_of(line[: line.index("https://")]) for line in lines[2:4]} == {13}
 
 
+def test_a_registry_that_differs_from_its_runtime_says_so() -> None:
+    """Only there: what is as the runtime is, or cannot be told, needs no word."""
+    rows = tuple(RegistryReport(f"r{live}.io", (GHCR,), live=live) for live in (True, False, None))
+    for live, expected in ((True, ["", "; not live", ""]), (False, ["; live", "", ""]), (None, ["", "", ""])):
+        report = replace(CONTAINERD, live=live, registries=rows)
+        lines = text_of(changed(LIVE, runtimes=(report,))).splitlines()
+        assert [line.partition(GHCR)[2] for line in lines[2:5]] == expected
+
+
 def test_on_a_narrow_terminal_hosts_go_below_each_other() -> None:
     """No line is wider than the terminal, and what was wrapped stands under its first host."""
     lines = text_of(LIVE, 78).splitlines()

@@ -18,6 +18,7 @@ from agent.model import (
     UnitState,
     Unusable,
 )
+from agent.plan import WriteFile
 from agent.runtimes._config_toml import CriConfig, parse_version, read_config
 from agent.runtimes._containerd_config import Verdict
 from agent.runtimes.containerd import RUNTIME
@@ -339,19 +340,22 @@ def test_the_registries_in_the_report() -> None:
                 ("https://a.cn", "https://b.cn/v2/x", "registry-1.docker.io"),
                 f"{CERTS_D}/docker.io/hosts.toml",
                 "containerd 1.5.18 does not read override_path (1.6 does)",
+                live=False,
             ),
             RegistryReport(
                 "quay.io",
                 ("https://q.cn",),
                 f"{CERTS_D}/quay.io/hosts.toml",
                 f"{CERTS_D}/quay.io/junk.crt holds no certificate in PEM form",
+                live=False,
             ),
-            RegistryReport("r.lan:5000", ("r.lan:5000 over http",), f"{CERTS_D}/r.lan_5000_/hosts.toml"),
+            RegistryReport("r.lan:5000", ("r.lan:5000 over http",), f"{CERTS_D}/r.lan_5000_/hosts.toml", live=False),
             RegistryReport(
                 "_default",
                 ("http://127.0.0.1:1", "each registry itself"),
                 f"{CERTS_D}/_default/hosts.toml",
                 "containerd 1.5.18 does not read _default (1.6.17 does)",
+                live=False,
             ),
         ),
     )
@@ -361,7 +365,21 @@ def test_an_entry_without_a_file_is_reported_too() -> None:
     """It is asked directly."""
     desired = DesiredState("0", registries=(Registry("ghcr.io", "https://ghcr.io"),))
     report = RUNTIME.report(desired, RUNTIME.observe(machine(table(2)), desired))
-    assert report.registries == (RegistryReport("ghcr.io", ("ghcr.io",)),)
+    assert report.registries == (RegistryReport("ghcr.io", ("ghcr.io",), live=True),)
+
+
+def test_a_registry_whose_file_is_missing_is_not_live() -> None:
+    """certs.d is in use, and the file of one registry in it is not there: the row of that one says so."""
+    host = machine(table(2))
+    names = ("ghcr.io", "quay.io")
+    desired = DesiredState(
+        "0", registries=tuple(Registry(each, f"https://{each}", (Mirror("https://m.cn"),)) for each in names)
+    )
+    for action in RUNTIME.plan(desired, RUNTIME.observe(host, desired)).file_actions:
+        if isinstance(action, WriteFile) and action.registry == "quay.io":
+            host.put(action.path, action.content)
+    report = RUNTIME.report(desired, RUNTIME.observe(host, desired))
+    assert (report.live, [row.live for row in report.registries]) == (True, [False, True])
 
 
 def test_not_managed_and_not_installed() -> None:

@@ -105,9 +105,11 @@ def test_status_says_which_file_counts() -> None:
     host = ours(converged(answer(A)))
     note = "this file counts, and registry-mirrors in daemon.json does not"
     assert rows(host, both()) == (
-        RegistryReport("docker.io", (A,), HUB, note),
-        RegistryReport("ghcr.io", (B, "https://ghcr.io"), GHCR),
+        RegistryReport("docker.io", (A,), HUB, note, live=True),
+        RegistryReport("ghcr.io", (B, "https://ghcr.io"), GHCR, live=True),
     )
+    host.put(GHCR, "")
+    assert [row.live for row in rows(host, both())] == [True, False]
 
 
 def test_status_says_what_to_pull_instead() -> None:

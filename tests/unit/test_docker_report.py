@@ -41,7 +41,7 @@ from tests.docker_plans import (
 )
 from tests.fakes import FakeHost
 
-HUB = RegistryReport("docker.io", (A, "Docker Hub"), PATH)
+HUB = RegistryReport("docker.io", (A, "Docker Hub"), PATH, live=True)
 
 
 def report(host: FakeHost, state: DesiredState) -> RuntimeReport:
@@ -160,8 +160,8 @@ def test_skip_verify_works_through_insecure_registries() -> None:
     hub = Registry("docker.io", "", (Mirror("https://m.lan:8443", skip_verify=True),))
     shown = rows(converged(info()), hub, Registry("m.lan:8443", "https://m.lan:8443", insecure=True))
     assert shown == (
-        RegistryReport("docker.io", ("https://m.lan:8443", "Docker Hub"), PATH),
-        RegistryReport("m.lan:8443", ("m.lan:8443",), PATH, "listed as insecure"),
+        RegistryReport("docker.io", ("https://m.lan:8443", "Docker Hub"), PATH, live=False),
+        RegistryReport("m.lan:8443", ("m.lan:8443",), PATH, "listed as insecure", live=False),
     )
 
 
@@ -186,6 +186,37 @@ def test_other_registries_get_the_name_to_pull(mirror: Mirror, note: str) -> Non
     assert rows(converged(info()), Registry("ghcr.io", "https://ghcr.io", (mirror,))) == (
         RegistryReport("ghcr.io", (), "", note),
     )
+
+
+@pytest.mark.parametrize(
+    ("mirrors", "expected"),
+    [
+        (
+            (Mirror("http://10.0.0.1:5000"),),
+            RegistryReport(
+                "10.0.0.1:5000",
+                ("10.0.0.1:5000",),
+                note="Docker asks it by https: for http write plain_http: true in place of the mirror",
+            ),
+        ),
+        ((Mirror("https://10.0.0.1:5000"),), RegistryReport("10.0.0.1:5000", ("10.0.0.1:5000",))),
+        (
+            (Mirror("http://10.0.0.1:5000"), Mirror("https://m.cn")),
+            RegistryReport("10.0.0.1:5000", (), note="not possible in Docker 26; pull m.cn/NAME instead"),
+        ),
+    ],
+)
+def test_a_registry_that_is_its_own_mirror(mirrors: tuple[Mirror, ...], expected: RegistryReport) -> None:
+    """Docker asks it anyway, so there is no other name to pull; by http only if it is told so."""
+    assert rows(converged(info()), Registry("10.0.0.1:5000", "https://10.0.0.1:5000", mirrors)) == (expected,)
+
+
+def test_each_registry_says_whether_the_daemon_has_it() -> None:
+    """One that Docker has loaded, beside one that it has not."""
+    lan = Registry("r.lan:5000", "http://r.lan:5000", plain_http=True)
+    hub = Registry("docker.io", "https://registry-1.docker.io", (Mirror(A),))
+    assert [row.live for row in rows(converged(info(A)), hub, lan)] == [True, False]
+    assert [row.live for row in rows(converged(None), hub, lan)] == [None, None]
 
 
 def test_the_default_of_containerd_is_no_docker_matter() -> None:

@@ -67,7 +67,9 @@ def test_tables_are_written_and_read() -> None:
     assert (host.config, host.loaded) == (WRITTEN, WRITTEN)
     found = status(host)
     assert (found.live, found.sentence) == (True, f"registry.mirrors in {CONFIG} are in use, nothing to restart")
-    assert found.registries[0] == RegistryReport("docker.io", ("https://a.lan", "registry-1.docker.io"), CONFIG)
+    assert found.registries[0] == RegistryReport(
+        "docker.io", ("https://a.lan", "registry-1.docker.io"), CONFIG, live=True
+    )
     host.log.clear()
     assert (cycle(host, MIRRORED), host.log) == (Outcome.UNCHANGED, [])
 
