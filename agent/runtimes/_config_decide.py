@@ -34,6 +34,9 @@ _WAYS = {
 }
 
 
+_RENDERED = frozenset({"k3s", "talos", "bottlerocket"})
+
+
 @dataclass(frozen=True, slots=True)
 class Edit:
     """What the file becomes, why, what of it is ours from then on, and for which registries a file must be there
@@ -50,12 +53,12 @@ def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edi
     """An edit; or why there must be none although certs.d is not in use; or None: nothing to do, or not now."""
     certs_dir = desired.containerd.certs_dir
     config = look.effective()
-    if isinstance(look.state, Unusable):
-        return f"{look.state.reason}, so config_path cannot be set: put a file there"
     if config is None:
-        return "cannot be read as TOML, so config_path cannot be set: mend it"
+        return _unreadable(look)
     if config.is_cri_disabled:
         return None
+    if is_rendered(look) and not uses(look.daemon, config, certs_dir):
+        return f"{_WAYS[_manager(look)]}; mirror-agent leaves it alone"
     if migration.tables is not None:
         return _decide_tables(look, desired, migration.tables)
     is_right = uses(look.daemon, config, certs_dir) and not clashes(look.daemon, config)
@@ -63,6 +66,12 @@ def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edi
     if refusal or is_right or not _is_time(look, migration):
         return refusal or None
     return next(_obstacles(look, config, desired), "") or _edit(look, config, certs_dir, migration)
+
+
+def _unreadable(look: ConfigFile) -> str:
+    if isinstance(look.state, Unusable):
+        return f"{look.state.reason}, so config_path cannot be set: put a file there"
+    return "cannot be read as TOML, so config_path cannot be set: mend it"
 
 
 def _decide_tables(look: ConfigFile, desired: DesiredState, tables: Tables) -> Edit | str | None:
@@ -146,6 +155,11 @@ def _obstacles(look: ConfigFile, config: CriConfig, desired: DesiredState) -> It
     yield from _versions(look)
     if look.cri_fails and not look.daemon.memory.trial and not (config.config_path and clashes(look.daemon, config)):
         yield "containerd's CRI plugin does not run (ctr plugins ls), so nothing is changed here until it does"
+
+
+def is_rendered(look: ConfigFile) -> bool:
+    """Whether another program makes this file from settings of its own, so that nothing of ours can ever be read."""
+    return _manager(look) in _RENDERED
 
 
 def _manager(look: ConfigFile) -> str:

@@ -103,7 +103,7 @@ def look_at_config(host: HostReader, desired: DesiredState, daemon: Daemon) -> C
         owned=next((each for each in owned if each.entry.path == daemon.config_path), None),
         others=tuple(each for each in owned if each.entry.path not in {daemon.config_path, desired.containerd.config}),
         good=host.original(daemon.memory.good) if daemon.memory.good not in {"", ABSENT} else None,
-        imports=tuple(_imports(host, daemon)),
+        imports=tuple(imported_files(host, daemon.config_path, daemon.config)),
         existing=frozenset(each for each in directories if host.list_directory(each) is not None),
         ours=frozenset(_grandparent(each.path) for each in ledger.owned_by(NAME) if not each.keys),
         missing=_missing(host, daemon.config_path),
@@ -143,17 +143,17 @@ def _plugins(host: HostReader, daemon: Daemon) -> CommandResult | None:
     return host.command([ctr, "--address", _SOCKET, "plugins", "ls"])
 
 
-def _imports(host: HostReader, daemon: Daemon) -> Iterator[tuple[str, FileState]]:
+def imported_files(host: HostReader, importing: str, config: FileState) -> Iterator[tuple[str, FileState]]:
     """The imported files, in containerd's order; a pattern in a directory's name is left out."""
-    for pattern in _patterns(daemon.config):
-        path = posixpath.join(posixpath.dirname(daemon.config_path), pattern)
+    for pattern in _patterns(config):
+        path = posixpath.join(posixpath.dirname(importing), pattern)
         directory, _, name = path.rpartition("/")
         if not _GLOB.search(path):
             yield path, host.read(path)
         elif not _GLOB.search(directory):
             names = host.list_directory(directory) or ()
             found = [f"{directory}/{each}" for each in names if fnmatch.fnmatchcase(each, name)]
-            yield from ((each, host.read(each)) for each in found if each != daemon.config_path)
+            yield from ((each, host.read(each)) for each in found if each != importing)
 
 
 def _patterns(config: FileState) -> tuple[str, ...]:

@@ -7,12 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-import yaml
-
 from agent.desired.names import canonical_registry
 from agent.found import Found, FoundRegistry
 from agent.host import HostReader
-from agent.model import DEFAULT_REGISTRY, Absent, ContainerdSettings, DesiredState, Regular
+from agent.model import DEFAULT_REGISTRY, Absent, ContainerdSettings, DesiredState, Mirror, Registry, Regular
 from agent.render import is_ours
 from agent.runtimes import _toml
 from agent.runtimes._certs_dir import (
@@ -27,15 +25,17 @@ from agent.runtimes._certs_dir import (
     trust_of,
 )
 from agent.runtimes._containerd_config import Daemon, look_at_daemon
+from agent.runtimes._distributions import DISTRIBUTIONS, Charge, Distribution, in_charge
 from agent.runtimes._hosts_adopt import Origin, adopt
 from agent.runtimes._hosts_reading import read
+from agent.runtimes._kubelet import look_at
 from agent.runtimes._legacy_adopt import Legacy, read_tables
 from agent.runtimes._legacy_edit import is_legacy
 from agent.runtimes._legacy_tables import needs_tables
+from agent.runtimes._rancher import registries_yaml
 
 NAME = "containerd"
 _PLUGINS = ("io.containerd.grpc.v1.cri", "io.containerd.cri.v1.images", "cri")
-_RANCHER = ("/etc/rancher/k3s/registries.yaml", "/etc/rancher/rke2/registries.yaml")
 
 
 @dataclass
@@ -61,6 +61,9 @@ class _Findings:
 
 def find(host: HostReader, desired: DesiredState) -> Found:
     """The registries that this node's containerd reaches in another way than the built-in one."""
+    charge = in_charge(host)
+    if charge is not None:
+        return _find_kubelet(host, desired, charge)
     daemon = look_at_daemon(host, desired)
     registry = registry_table(daemon)
     config_path = registry.get("config_path")
@@ -77,14 +80,18 @@ def find(host: HostReader, desired: DesiredState) -> Found:
         _look_through(host, root, found, why_unused)
     if config_path and legacy.registries:
         found.remarks.append(f"{daemon.config_path}: mirrors beside config_path keep containerd's CRI from starting")
-    for path in _RANCHER:
-        found.take(_read_rancher(host, path))
+    for each in DISTRIBUTIONS:
+        found.take(_left_behind(host, each))
+    return _found(found, tuple(_paths(daemon, certs_dir)), installed=daemon.is_installed)
+
+
+def _found(found: _Findings, paths: tuple[tuple[str, str], ...], *, installed: bool) -> Found:
     return Found(
         NAME,
-        daemon.is_installed,
+        installed,
         manage=True if any(not each.is_silent for each in found.registries) else None,
         registries=tuple(found.registries),
-        paths=tuple(_paths(daemon, certs_dir)),
+        paths=paths,
         remarks=tuple(found.remarks),
     )
 
@@ -203,17 +210,52 @@ def _silenced(found: FoundRegistry, why: str) -> FoundRegistry:
     return replace(found, is_silent=True, remarks=(*found.remarks, why))
 
 
-# --- k3s and RKE2 ----------------------------------------------------------------------------------------------------
+# --- k3s, RKE2, MicroK8s, k0s ----------------------------------------------------------------------------------------
 
 
-def _read_rancher(host: HostReader, path: str) -> Legacy:
-    state = host.read(path)
-    if not isinstance(state, Regular):
-        return Legacy()
-    try:
-        document = yaml.safe_load(state.content)
-    except (yaml.YAMLError, ValueError, RecursionError):
-        return Legacy(remarks=(f"{path} is not valid YAML",))
-    legacy = read_tables(document if isinstance(document, dict) else {}, path)
-    why = "read by k3s or RKE2 alone, whose containerd mirror-agent does not manage: edit it there"
+def _find_kubelet(host: HostReader, desired: DesiredState, charge: Charge) -> Found:
+    """What the containerd of a distribution asks: it is what this node's kubelet pulls through. What stands in
+    /etc/containerd beside it is read by nobody else than Docker's containerd, which pulls nothing for itself."""
+    kubelet, found = look_at(host, charge, ()), _Findings()
+    paths: tuple[tuple[str, str], ...] = ()
+    if kubelet.distribution.has_registries:
+        legacy = registries_yaml(host, kubelet.distribution.source)
+        found.take(_usable(legacy) if legacy else Legacy(remarks=(f"{kubelet.distribution.source} is not valid YAML",)))
+    elif kubelet.certs_dir:
+        _look_through(host, look_at_root(host, kubelet.certs_dir), found, "")
+        paths = (("certs_dir", kubelet.certs_dir),)
+    else:
+        table = registry_table(Daemon(config_path=kubelet.distribution.config, config=kubelet.config))
+        found.take(read_tables(table, kubelet.distribution.config))
+    if kubelet.certs_dir == desired.containerd.certs_dir == ContainerdSettings().certs_dir:
+        paths = ()
+    is_ours = "" if kubelet.reads(kubelet.certs_dir) else ", which mirror-agent does not configure"
+    found.remarks.append(f"{kubelet.whose}{is_ours}: this is what that one asks")
+    return _found(found, paths, installed=True)
+
+
+def _usable(legacy: Legacy) -> Legacy:
+    """Entries to go on with: without the timeout that registries.yaml has no word for, and without a `*` that is there
+    for the registry inside the cluster alone."""
+    entries = [
+        replace(each.entry, mirrors=tuple(map(_without_timeout, each.entry.mirrors))) for each in legacy.registries
+    ]
+    registries = [replace(each, entry=entry) for each, entry in zip(legacy.registries, entries, strict=True)]
+    return replace(legacy, registries=tuple(each for each in registries if not _is_bare_default(each.entry)))
+
+
+def _without_timeout(mirror: Mirror) -> Mirror:
+    return replace(mirror, dial_timeout=Mirror("").dial_timeout)
+
+
+def _is_bare_default(entry: Registry) -> bool:
+    return entry.name == DEFAULT_REGISTRY and not entry.mirrors
+
+
+def _left_behind(host: HostReader, distribution: Distribution) -> Legacy:
+    """The registries.yaml of a distribution that runs no kubelet here: nobody reads it, so it is told and no more."""
+    legacy = registries_yaml(host, distribution.source) if distribution.has_registries else Legacy()
+    if legacy is None:
+        return Legacy(remarks=(f"{distribution.source} is not valid YAML",))
+    why = f"not in use: {distribution.title} does not run kubelet here"
     return replace(legacy, registries=tuple(_silenced(each, why) for each in legacy.registries))

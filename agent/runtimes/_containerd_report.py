@@ -18,23 +18,26 @@ _DEFAULT_SINCE_1_6: Version = (1, 6, 17)
 @dataclass(frozen=True, slots=True)
 class Files:
     """Of each registry: `paths` are the files, `notes` tell of certificates beside them that cannot be used, `pending`
-    are those whose file is not as it should be. `tables` is the verdict about a containerd that reads none of them."""
+    are those whose file is not as it should be. `verdict` is given where another containerd reads them, or this one
+    reads `tables` in place of them."""
 
     paths: Mapping[str, str] = field(default_factory=dict)
     notes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     pending: frozenset[str] = frozenset()
     tables: Verdict | None = None
+    verdict: Verdict | None = None
 
 
 def report(desired: DesiredState, daemon: Daemon, files: Files) -> RuntimeReport:
     """The daemon's own verdict, and a row for each registry."""
     managed = desired.containerd.manage is not Manage.NEVER
-    concerned = desired.containerd.manage is Manage.ALWAYS or (managed and daemon.is_installed)
-    verdict = files.tables or judge(daemon, desired.containerd.certs_dir)
+    installed = daemon.is_installed or files.verdict is not None
+    concerned = desired.containerd.manage is Manage.ALWAYS or (managed and installed)
+    verdict = files.verdict or files.tables or judge(daemon, desired.containerd.certs_dir)
     rows = tuple(
         RegistryReport(
             name=registry.name,
-            hosts=tuple(_hosts(registry)),
+            hosts=tuple(hosts_of(registry)),
             path=daemon.config_path if files.tables else files.paths.get(registry.name, ""),
             note="; ".join((*_version_notes(registry, daemon.version), *files.notes.get(registry.name, ()))),
             live=verdict.is_live and registry.name not in files.pending and _is_read(registry, daemon.version),
@@ -44,7 +47,7 @@ def report(desired: DesiredState, daemon: Daemon, files: Files) -> RuntimeReport
     return RuntimeReport(
         name="containerd",
         title="containerd",
-        installed=daemon.is_installed,
+        installed=installed,
         version=daemon.version_text,
         live=verdict.is_live if managed else None,
         sentence=verdict.sentence if managed else "not managed (containerd.manage is false)",
@@ -52,7 +55,7 @@ def report(desired: DesiredState, daemon: Daemon, files: Files) -> RuntimeReport
     )
 
 
-def _hosts(registry: Registry) -> Iterator[str]:
+def hosts_of(registry: Registry) -> Iterator[str]:
     """The mirrors as URLs; the registry itself without a scheme, which tells the two apart."""
     yield from (mirror.url for mirror in registry.mirrors)
     if not registry.fallback:

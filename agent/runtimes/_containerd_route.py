@@ -6,6 +6,7 @@ from agent.host import HostReader
 from agent.image import Image
 from agent.model import DEFAULT_REGISTRY, DesiredState
 from agent.route import Route
+from agent.runtimes import _kubelet_words
 from agent.runtimes._certs_route import Way, built_in, steps, way
 from agent.runtimes._config_toml import Version
 from agent.runtimes._containerd_adopt import registry_table
@@ -18,6 +19,8 @@ _DEFAULT_SINCE: Version = (1, 6, 17)
 
 def route(host: HostReader, desired: DesiredState, image: Image) -> Route:
     """The way as it is now: where the running containerd does not read certs.d, the built-in one, and why."""
+    if found_elsewhere := _kubelet_words.route(host, image):
+        return found_elsewhere
     daemon = look_at_daemon(host, desired)
     verdict = judge(daemon, desired.containerd.certs_dir)
     if verdict.is_live is False:

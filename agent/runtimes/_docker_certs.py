@@ -81,7 +81,8 @@ def plan_certs(desired: DesiredState, certs: Certs, texts: Memo[Recipe, bytes]) 
 
 
 def _reader(desired: DesiredState, *, reads: bool) -> Reader:
-    return Reader(_RUNTIME, "Docker", is_managed=desired.docker.manage is not Manage.NEVER, reads=reads)
+    unread = "" if reads else "this Docker does not read it"
+    return Reader(_RUNTIME, "Docker", is_managed=desired.docker.manage is not Manage.NEVER, unread=unread)
 
 
 def _as_docker_reads(registry: Registry) -> Registry:

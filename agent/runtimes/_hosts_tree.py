@@ -40,12 +40,12 @@ _MOVED = "was in an old table of config.toml"
 @dataclass(frozen=True, slots=True)
 class Reader:
     """Who reads the tree: as the ledger calls it (`runtime`) and as people do (`title`). Where it is not managed, or
-    does not read the tree any more, everything is to be given back."""
+    `unread` says why nobody reads it, everything is to be given back."""
 
     runtime: str
     title: str
     is_managed: bool = True
-    reads: bool = True
+    unread: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,8 +256,8 @@ def _given_back(task: Task, tree: Tree) -> Iterator[Part]:
         registry = registry_of(directory)
         if not task.reader.is_managed:
             reason = f"{title} is not managed any more"
-        elif not task.reader.reads:
-            reason = f"this {title} does not read it"
+        elif task.reader.unread:
+            reason = task.reader.unread
         elif parent != tree.root.path:
             reason = f"certs_dir is {tree.root.path} now"
         elif registry in tree.directories:

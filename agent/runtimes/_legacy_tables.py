@@ -57,6 +57,11 @@ def left_out(registry: Registry, version: Version | None) -> Iterator[str]:
     title = f"containerd {'.'.join(map(str, version or ()))}"
     if registry.name == DEFAULT_REGISTRY:
         yield f"{title} does not use it for docker.io"
+    yield from without_words(registry, title)
+
+
+def without_words(registry: Registry, title: str) -> Iterator[str]:
+    """What these tables have no words for, whoever reads them (`title`)."""
     if not registry.fallback and not _asks_itself(registry):
         yield f"{title} cannot leave out the registry itself (fallback: false)"
     own = own_url(registry)

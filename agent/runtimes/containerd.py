@@ -1,6 +1,8 @@
 """containerd: one hosts.toml per registry below certs.d, which every pull reads anew, and once, config_path.
 
 observe looks only at what the desired state and the ledger name, and lists certs.d once.
+Where kubelet pulls through the containerd of k3s, RKE2, MicroK8s or k0s (_distributions, _kubelet), none of this is
+ours to do, but for a certs.d of theirs that the desired state names; what is to be done there is said (_kubelet_words).
 plan is made of parts that know one thing each: _hosts_toml (what a file must say), _hosts_tree (all of certs.d, also
 for Docker), _certs_dir (which directory counts, and the certificates in it), _material (are the files that it names
 usable), _hosts_file (from the file as it stands to the wanted one and back), _config_plan (config_path in config.toml,
@@ -19,6 +21,7 @@ from agent.plan import FileAction, MakeDirectory, Plan, RemoveDirectory, RemoveF
 from agent.render import Memo
 from agent.runtimes import Runtime
 from agent.runtimes._certs_dir import trust_of
+from agent.runtimes._config_decide import is_rendered
 from agent.runtimes._config_file import ConfigFile, look_at_config
 from agent.runtimes._config_plan import ConfigPlan, plan_config
 from agent.runtimes._containerd_config import NAME, UNIT, Daemon, look_at_daemon
@@ -26,6 +29,7 @@ from agent.runtimes._containerd_report import Files, report
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, registries_with_files, text
 from agent.runtimes._hosts_tree import Reader, Task, Tree, look_at_tree, plan_tree
+from agent.runtimes._kubelet import Kubelet, is_left_alone, look_at_kubelet
 from agent.runtimes._legacy_decide import live_tables
 from agent.runtimes._legacy_plan import Migration, checked, has_migrated, look_at_migration, with_migrated
 
@@ -44,6 +48,7 @@ class ObservedContainerd:
     config: ConfigFile
     tree: Tree
     migration: Migration
+    kubelet: Kubelet | None = None
 
 
 class Containerd:
@@ -59,22 +64,37 @@ class Containerd:
     def observe(self, host: HostReader, desired: DesiredState) -> ObservedContainerd:
         daemon = look_at_daemon(host, desired)
         config = look_at_config(host, desired, daemon)
-        migration = look_at_migration(config, desired) if _registries(desired) else Migration()
-        registries = _registries(with_migrated(desired, migration))
-        tree = look_at_tree(host, desired.containerd.certs_dir, _reader(desired), registries)
-        return ObservedContainerd(daemon, config, tree, checked(migration, tree, config, _registries(desired)))
+        kubelet = look_at_kubelet(host, desired)
+        reader = _reader(desired, kubelet, config)
+        wanted = _registries(desired, reader)
+        migration = look_at_migration(config, desired) if wanted and _is_ours(kubelet, desired) else Migration()
+        registries = _registries(with_migrated(desired, migration), reader)
+        tree = look_at_tree(host, desired.containerd.certs_dir, reader, registries)
+        migration = checked(migration, tree, config, wanted)
+        return ObservedContainerd(daemon, config, tree, migration, kubelet)
 
     def plan(self, desired: DesiredState, observed: ObservedContainerd) -> Plan:
-        if desired.containerd.manage is Manage.AUTO and not observed.daemon.is_installed:
+        kubelet = observed.kubelet
+        if desired.containerd.manage is Manage.AUTO and not observed.daemon.is_installed and kubelet is None:
             return Plan(NAME)
-        config = plan_config(observed.config, desired, observed.migration, wanted=bool(_registries(desired)))
+        reader = _reader(desired, kubelet, observed.config)
+        wanted = bool(_registries(desired, _reader(desired))) and _is_ours(kubelet, desired)
+        config = plan_config(observed.config, desired, observed.migration, wanted=wanted)
         whole = with_migrated(desired, observed.migration) if config.migrates else desired
         named = frozenset(registry.name for registry in whole.registries)
-        moved = observed.migration.names
-        task = Task(_reader(desired), _registries(whole), named, desired.source, moved)
-        return _assembled([*plan_tree(task, observed.tree, self._texts), config.part], config)
+        task = Task(reader, _registries(whole, reader), named, desired.source, observed.migration.names)
+        parts = [*plan_tree(task, observed.tree, self._texts), config.part]
+        return _assembled(parts if kubelet is None else [*parts, _told(kubelet, desired)], config)
 
     def report(self, desired: DesiredState, observed: ObservedContainerd) -> RuntimeReport:
+        kubelet, certs_dir = observed.kubelet, desired.containerd.certs_dir
+        verdict = None
+        if kubelet is not None:
+            from agent.runtimes import _kubelet_words
+
+            if not kubelet.reads(certs_dir):
+                return _kubelet_words.report(kubelet, desired, observed.daemon)
+            verdict = _kubelet_words.reads_ours(kubelet, certs_dir)
         directories = observed.tree.directories
         notes = {name: trust_of(directory).left_out for name, directory in directories.items()}
         paths = {name: directory.file for name, directory in directories.items()}
@@ -83,12 +103,13 @@ class Containerd:
         plan = self.plan(desired, observed)
         pending = {each.registry for each in (*plan.file_actions, *plan.conflicts)}
         tables = live_tables(observed.config, observed.migration)
-        return report(whole, observed.daemon, Files(paths, notes, frozenset(pending), tables))
+        daemon = observed.daemon if kubelet is None else Daemon()
+        return report(whole, daemon, Files(paths, notes, frozenset(pending), tables, verdict))
 
     def proof(self, desired: DesiredState, observed: ObservedContainerd) -> Bait | Proof:
         from agent.runtimes import _containerd_proof
 
-        return _containerd_proof.proof(desired, observed.daemon)
+        return _containerd_proof.proof(desired, observed.daemon, observed.kubelet)
 
     def route(self, host: HostReader, desired: DesiredState, image: Image) -> Route:
         from agent.runtimes import _containerd_route
@@ -101,13 +122,30 @@ class Containerd:
         return _containerd_adopt.find(host, desired)
 
 
-def _reader(desired: DesiredState) -> Reader:
-    return Reader(NAME, NAME, is_managed=desired.containerd.manage is not Manage.NEVER)
+def _reader(desired: DesiredState, kubelet: Kubelet | None = None, config: ConfigFile | None = None) -> Reader:
+    unread = ""
+    if kubelet is not None and is_left_alone(kubelet, desired):
+        unread = kubelet.whose
+    elif config is not None and is_rendered(config):
+        unread = f"{config.path} is rendered by another program"
+    return Reader(NAME, NAME, is_managed=desired.containerd.manage is not Manage.NEVER, unread=unread)
 
 
-def _registries(desired: DesiredState) -> tuple[Registry, ...]:
+def _registries(desired: DesiredState, reader: Reader) -> tuple[Registry, ...]:
     """Those whose file is wanted."""
-    return () if desired.containerd.manage is Manage.NEVER else registries_with_files(desired)
+    return registries_with_files(desired) if reader.is_managed and not reader.unread else ()
+
+
+def _told(kubelet: Kubelet, desired: DesiredState) -> Part:
+    """What a person has to do, for it is not ours to do."""
+    from agent.runtimes import _kubelet_words  # not at the top: few nodes have such a kubelet
+
+    return Part(conflicts=_kubelet_words.conflicts(kubelet, desired))
+
+
+def _is_ours(kubelet: Kubelet | None, desired: DesiredState) -> bool:
+    """Whether config.toml of containerd.service is what decides here."""
+    return kubelet is None or desired.containerd.manage is Manage.ALWAYS
 
 
 def _assembled(parts: list[Part], config: ConfigPlan) -> Plan:

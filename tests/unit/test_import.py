@@ -327,7 +327,7 @@ registries:
 
   # from /etc/rancher/k3s/registries.yaml
   # rewrite of image names is left out: only k3s and RKE2 know it
-  # read by k3s or RKE2 alone, whose containerd mirror-agent does not manage: edit it there
+  # not in use: k3s does not run kubelet here
   # quay.io:
   #   mirrors:
   #     - url: https://q.cn
