@@ -95,7 +95,7 @@ Document = dict[str, Any]
 
 
 def _play(host: FakeHost, case: Case, document: Document) -> None:
-    unknown = document.keys() - _SECTIONS.keys() - {"modes", "owners", "unusable"}
+    unknown = document.keys() - _SECTIONS.keys() - {"modes", "owners", "unusable", "source"}
     assert not unknown, f"{case}: host.toml has unknown keys {sorted(unknown)}"
     for key, section in _SECTIONS.items():
         if key in document:

@@ -23,6 +23,7 @@ from agent.runtimes._legacy_tables import Tables
 
 _OLDEST_2: Version = (2, 0, 0)
 _READS_VERSION_1: Version = (2, 3, 0)
+_REFUSES_VERSION_3: Version = (1, 7, 0)
 _SETTLED = frozenset({ActiveState.ACTIVE, ActiveState.INACTIVE, ActiveState.OFF})
 _ACK_DIRECTORY = "/etc/containerd/cert.d"
 _WAYS = {
@@ -143,7 +144,7 @@ def _obstacles(look: ConfigFile, config: CriConfig, desired: DesiredState) -> It
     """What forbids setting it."""
     certs_dir = desired.containerd.certs_dir
     if look.path != desired.containerd.config:
-        yield "the running containerd reads this file (--config): name it as containerd.config, and config_path is set"
+        yield _elsewhere(look.path, desired.containerd.config)
     if way := _WAYS.get(_manager(look)):
         yield f"{way}; mirror-agent leaves it alone"
     directories = directories_of(config.config_path)
@@ -155,6 +156,13 @@ def _obstacles(look: ConfigFile, config: CriConfig, desired: DesiredState) -> It
     yield from _versions(look)
     if look.cri_fails and not look.daemon.memory.trial and not (config.config_path and clashes(look.daemon, config)):
         yield "containerd's CRI plugin does not run (ctr plugins ls), so nothing is changed here until it does"
+
+
+def _elsewhere(path: str, wanted: str) -> str:
+    if path.startswith("/usr/"):
+        how = f"which belongs to the system: copy it to {wanted}, have containerd.service use that"
+        return f"the running containerd reads this file (--config), {how}, and config_path is set"
+    return "the running containerd reads this file (--config): name it as containerd.config, and config_path is set"
 
 
 def is_rendered(look: ConfigFile) -> bool:
@@ -175,7 +183,8 @@ def _manager(look: ConfigFile) -> str:
 
 def _imported(look: ConfigFile) -> Iterator[str]:
     """Somebody else's drop-in that decides: any CRI table with 1.x, one with a registry table with 2.x."""
-    merges = look.daemon.version is not None and look.daemon.version >= _OLDEST_2
+    version = look.daemon.version
+    merges = version is not None and version >= _OLDEST_2
     for path, state in look.imports:
         if not isinstance(state, Regular):
             yield f"imports {path}, which is not there to be read, so that containerd would not start again: mend that"
@@ -186,13 +195,22 @@ def _imported(look: ConfigFile) -> Iterator[str]:
         except ValueError:
             yield f"imports {path}, which cannot be read as TOML: mend that"
             return
-        if tables and merges and file_version > _file_version(look):
-            yield f"imports {path} of version {file_version}, which hides the CRI tables here: give both one version"
+        if version is not None and (effect := _mixed(version, _file_version(look), file_version)):
+            yield f"imports {path} of version {file_version}, {effect}: give both one version"
         said = [str(table.get("registry")) for table in tables]
         if any("config_path" in each or not merges for each in said):
             yield f"imports {path}, whose CRI table decides and is not ours: set config_path there"
         if any("'mirrors'" in each or "'tls'" in each for each in said):
             yield f"imports {path}, whose registry.mirrors or tls containerd does not combine with config_path"
+
+
+def _mixed(version: Version, main: int, imported: int) -> str:
+    """What a file of a later version does to the one that imports it; 1.5 and 1.6 read past what they do not know."""
+    if imported <= main or version < _REFUSES_VERSION_3:
+        return ""
+    if _OLDEST_2 <= version < _READS_VERSION_1:
+        return "which hides the CRI tables here"
+    return "with which containerd would not start again" if imported > 2 else ""
 
 
 def _versions(look: ConfigFile) -> Iterator[str]:
@@ -231,11 +249,14 @@ def _edit(look: ConfigFile, config: CriConfig, certs_dir: str, migration: Migrat
 
 def _moved(look: ConfigFile, migration: Migration) -> str:
     """What becomes of the old tables."""
-    where = f" to hosts.toml ({', '.join(sorted(migration.names))})" if migration.names else " away"
+    where = f" to hosts.toml ({', '.join(sorted(migration.names))})"
     is_deaf = look.daemon.version is not None and look.daemon.version >= _OLDEST_2
     again = any(key.startswith(TLS) for key in migration.standing) and is_deaf
     names = _legacy(migration)
-    text = f"{names} {'move' if ' and ' in names else 'moves'}{where}"
+    are_two = " and " in names
+    if not migration.names:
+        return f"{names} {'go' if are_two else 'goes'}, for nothing in {'them' if are_two else 'it'} needs a hosts.toml"
+    text = f"{names} {'move' if are_two else 'moves'}{where}"
     text += f", where containerd {look.daemon.version_text} reads tls again" if again and migration.names else ""
     return text + "".join(f"; {path} was there already and stays" for path in migration.foreign)
 

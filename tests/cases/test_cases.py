@@ -1,5 +1,7 @@
 """Every golden case: the plan it makes, the tree it leaves, and that a second look finds nothing to do."""
 
+import tomllib
+
 import pytest
 
 from agent import converge, runtimes
@@ -22,6 +24,14 @@ def test_case(case: golden.Case, update_golden: bool) -> None:
     assert golden.tree_of(host, case) == golden.read_tree(case.path / "after")
     assert (again.actions, again.claims, again.releases) == ((), (), ())
     assert again.conflicts == plan.conflicts
+
+
+def test_real_files_say_whose_they_are() -> None:
+    """Thirty files and more that tools and distributions write for containerd are here, with their sources."""
+    real = [case for case in golden.all_cases() if case.name.startswith(("real-", "kubelet-"))]
+    scripts = {case.name: tomllib.loads((case.path / "host.toml").read_text()) for case in real}
+    assert [name for name, script in scripts.items() if not script.get("source")] == []
+    assert sum(case.runtime == "containerd" for case in real) >= 30
 
 
 def test_the_cases_are_found() -> None:
