@@ -72,7 +72,11 @@ class StaleNamespaceError(HostError):
 
 
 class LedgerError(MirrorAgentError):
-    """The ledger cannot be read as one: it is corrupt or from a newer, incompatible version."""
+    """The ledger cannot be read as one: it is not there, or damaged."""
+
+
+class NewerLedgerError(LedgerError):
+    """A newer, incompatible version has written the ledger, and can read it."""
 
 
 class LockedError(MirrorAgentError):

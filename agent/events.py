@@ -79,6 +79,9 @@ class Kind(Enum):
     REVERTED = "2ae976cb20df42aba44b8e6f37dbddc1"
     """Everything was given back as it stood before the agent came."""
 
+    LEDGER = "f7a36a4c337d43cc83a80ae129025227"
+    """The ledger was damaged or gone: its copy has taken its place, or what stood here before us is not known."""
+
     BUG = "f74fd5def1ab4838b103dde60192918e"
     """An unexpected exception."""
 

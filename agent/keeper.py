@@ -55,7 +55,8 @@ class Keeper:
     def start(self) -> None:
         """Read the desired state; if it is no good, fall back on the last one that was."""
         self.host.allow(())
-        self.host.sweep()
+        for event in self.host.sweep():
+            self.emit(event)
         self._kept = self.host.read_state(LAST_GOOD)
         self._kept_feuds = self.host.read_state(FEUDS) or b""
         self._feuds = feud.decode(self._kept_feuds, self.host.now().unix_seconds)
@@ -269,6 +270,7 @@ class Keeper:
             conflicts=tuple(conflict for part in result.runtimes for conflict in part.conflicts),
             contentions=result.contentions,
             problems=_problems(self.rejected),
+            ledger=self.host.loss,
             last_error=errors[0] if errors else self.status.last_error,
             last_error_at=seconds if errors else self.status.last_error_at,
         )

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
-from agent.errors import LedgerError
+from agent.errors import LedgerError, NewerLedgerError
 from agent.model import Absent, Regular, Setting
 from agent.plan import Claim, KeyOriginal, Memory, Release
 
@@ -36,19 +36,21 @@ class Original:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One path we own, whole or (where `keys` is not empty) in part."""
+    """One path we own, whole or (where `keys` is not empty) in part. `is_doubtful`: what was there when it was claimed
+    may have been ours already, from before the ledger was lost, so that nobody knows what stood there before us."""
 
     path: str
     runtime: str
     original: Original = Original()
     keys: tuple[KeyOriginal, ...] = ()
     made_directories: tuple[str, ...] = ()
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """`entries` by path, `memories` by runtime name. `lost` means that no readable ledger was found: then a file that
-    carries our header counts as ours, without a history."""
+    """`entries` by path, `memories` by runtime name. `lost` means that no readable ledger was found, or that one is
+    still missing: then a file that carries our header counts as ours, without a history."""
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     memories: Mapping[str, Memory] = field(default_factory=dict)
@@ -72,8 +74,10 @@ class Ledger:
         """Own more. The first original of a path and of a key is kept: what we wrote ourselves is never an original."""
         entries = dict(self.entries)
         for claim in claims:
-            entries[claim.path] = _claimed(entries.get(claim.path), runtime, claim)
-        return replace(self, entries=entries, lost=False)
+            claimed = _claimed(entries.get(claim.path), runtime, claim)
+            doubts = claimed.is_doubtful or (self.lost and claim.is_doubtful)
+            entries[claim.path] = replace(claimed, is_doubtful=doubts)
+        return replace(self, entries=entries)
 
     def with_releases(self, releases: Iterable[Release]) -> Ledger:
         """Own less; a path goes with its last key."""
@@ -85,10 +89,22 @@ class Ledger:
             kept = tuple(key for key in entry.keys if key.key not in release.keys)
             if kept:
                 entries[release.path] = replace(entry, keys=kept)
-        return replace(self, entries=entries, lost=False)
+        return replace(self, entries=entries)
+
+    def with_past(self, past: Ledger) -> Ledger:
+        """With what an earlier ledger knew, which was missing for a while: its originals are the first ones. What it
+        owned beside is ours where our header tells whether it still is; a key that was let go of since stays so."""
+        entries = dict(self.entries)
+        for path, then in past.entries.items():
+            now = entries.get(path)
+            if now is not None:
+                entries[path] = _with_past(now, then)
+            elif not then.keys:
+                entries[path] = then
+        return replace(self, entries=entries)
 
     def with_memory(self, runtime: str, memory: Memory) -> Ledger:
-        return replace(self, memories={**self.memories, runtime: memory}, lost=False)
+        return replace(self, memories={**self.memories, runtime: memory})
 
     def encode(self) -> bytes:
         """The stored form: sorted, one line per entry, so that two equal ledgers are the same bytes."""
@@ -104,7 +120,7 @@ def decode(data: bytes) -> Ledger:
     try:
         document = json.loads(data)
         if document["format"] > FORMAT:
-            raise LedgerError(f"the ledger has format {document['format']}, this version reads up to {FORMAT}")
+            raise NewerLedgerError(f"the ledger is of a newer mirror-agent (format {int(document['format'])})")
         return Ledger(
             entries={raw["path"]: _entry(raw) for raw in document["entries"]},
             memories={name: _memory(raw) for name, raw in document["memories"].items()},
@@ -129,6 +145,18 @@ def _claimed(owned: Entry | None, runtime: str, claim: Claim) -> Entry:
     return replace(owned, keys=owned.keys + added, made_directories=owned.made_directories + directories)
 
 
+def _with_past(now: Entry, then: Entry) -> Entry:
+    known = {key.key: key for key in then.keys}
+    made = tuple(path for path in now.made_directories if path not in then.made_directories)
+    return replace(
+        now,
+        original=then.original,
+        keys=tuple(known.get(key.key, key) for key in now.keys),
+        made_directories=then.made_directories + made,
+        is_doubtful=then.is_doubtful,
+    )
+
+
 def _raw(entry: Entry) -> dict[str, Any]:
     """As dataclasses.asdict, which copies everything on the way: with thousands of entries that is what takes long."""
     original = {name: getattr(entry.original, name) for name in ("sha256", "mode", "uid", "gid")}
@@ -138,6 +166,7 @@ def _raw(entry: Entry) -> dict[str, Any]:
         "original": original,
         "keys": [{"key": key.key, "json": key.json} for key in entry.keys],
         "made_directories": entry.made_directories,
+        "is_doubtful": entry.is_doubtful,
     }
 
 
@@ -149,6 +178,7 @@ def _entry(raw: dict[str, Any]) -> Entry:
         original=Original(_text(original["sha256"]), int(original["mode"]), int(original["uid"]), int(original["gid"])),
         keys=tuple(KeyOriginal(_text(key["key"]), key["json"]) for key in raw["keys"]),
         made_directories=tuple(_text(path) for path in raw["made_directories"]),
+        is_doubtful=raw.get("is_doubtful") is True,
     )
 
 

@@ -7,7 +7,6 @@ file costs one stat, and `unchanged()` tells the loop that nothing it relied on 
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -15,13 +14,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 
-from agent import ledger, systemd
+from agent import systemd
 from agent.asked import Asked, Signature
-from agent.errors import HostError, LedgerError, LockedError
+from agent.errors import HostError, LockedError
+from agent.events import Event
 from agent.files import FileSystem, Note, outermost, resolved
 from agent.ledger import Ledger
-from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState, UnitTies
+from agent.model import Absent, CommandResult, FileState, Now, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
+from agent.store import Store
 
 STATE_DIRECTORY = "/var/lib/mirror-agent"
 RUN_DIRECTORY = "/run/mirror-agent"
@@ -76,7 +77,7 @@ class RealHost:
         self._listings: dict[str, tuple[Signature, tuple[str, ...] | None]] = {}
         self._listed: set[str] = set()
         self._directories: frozenset[str] | None = None
-        self._ledger: Ledger | None = None
+        self._store = Store(places.root, places.state_directory)
 
     def allow(self, directories: Iterable[str]) -> None:
         """Let files be written below these directories too (where the desired state says), and below those in which
@@ -87,30 +88,22 @@ class RealHost:
         own = (self._places.state_directory, self._places.run_directory)
         self._files = FileSystem(self._places.root, allowed=(*outermost(wanted), *own), note=self._note_about)
 
-    def sweep(self) -> None:
-        """Remove what a crash left of our own writes; to be called once, by who holds the lock."""
+    def sweep(self) -> tuple[Event, ...]:
+        """Mend the ledger and remove what a crash left of our own writes; to be called once, by who holds the lock.
+        Returns what is to be said of it. Raises HostError if the ledger cannot be had."""
+        said = self._store.recover()
         own = self._places.state_directory
         owned = {os.path.dirname(path) for path in self.ledger().entries}
         for directory in sorted({own, f"{own}/originals", self._places.run_directory, *owned}):
             self.sweep_directory(directory)
         with suppress(HostError):
-            self._forget_originals()
+            self._store.forget_originals()
+        return said
 
     def sweep_directory(self, path: str) -> None:
         """Remove what a crash left of our own writes in a directory that nobody else writes to."""
         with suppress(HostError):
             self._files.sweep(path)
-
-    def _forget_originals(self) -> None:
-        """Remove kept bytes that the ledger no longer names: each change of daemon.json leaves two. A ledger that is
-        lost names nothing, so then everything stays."""
-        ledger = self.ledger()
-        if ledger.lost:
-            return
-        for name in self._files.list_directory(f"{self._places.state_directory}/originals") or ():
-            path = self._original_path(name)
-            if name not in ledger.contents and not name.startswith("."):
-                self._files.remove_file(RemoveFile(path, "nothing refers to it", self._files.read(path)))
 
     # --- looking -------------------------------------------------------------------------------------------------
 
@@ -148,15 +141,15 @@ class RealHost:
         return None if signature is None else signature[3] / 1e9
 
     def original(self, sha256: str) -> bytes | None:
-        state = self._files.read(self._original_path(sha256))
-        if not isinstance(state, Regular) or hashlib.sha256(state.content).hexdigest() != sha256:
-            return None
-        return state.content
+        return self._store.original(sha256)
 
     def ledger(self) -> Ledger:
-        if self._ledger is None:
-            self._ledger = self._load_ledger()
-        return self._ledger
+        return self._store.ledger()
+
+    @property
+    def loss(self) -> str:
+        """Why it is not known any more what stood here before us; "" if it is."""
+        return self._store.loss
 
     def unit(self, name: str) -> UnitState:
         return self._asked.unit(name)
@@ -201,26 +194,18 @@ class RealHost:
         self._files.remove_directory(path)
 
     def keep_original(self, content: bytes) -> str:
-        digest = hashlib.sha256(content).hexdigest()
-        self._make_state_directories()
-        if self.original(digest) is None:
-            self._files.replace_file(self._original_path(digest), content, 0o600, durable=True)
-        return digest
+        return self._store.keep_original(content)
 
     def save_ledger(self, ledger: Ledger) -> None:
-        self._make_state_directories()
-        self._files.replace_file(self._ledger_path, ledger.encode(), 0o600, durable=True)
-        self._ledger = ledger
+        self._store.save_ledger(ledger)
 
     def save_state(self, name: str, content: bytes) -> None:
         """Keep a small file of our own in the state directory, durably, readable by root only."""
-        self._make_state_directories()
-        self._files.replace_file(f"{self._places.state_directory}/{name}", content, 0o600, durable=True)
+        self._store.save(name, content)
 
     def read_state(self, name: str) -> bytes | None:
         """What `save_state` kept; None if there is nothing readable."""
-        state = self._files.read(f"{self._places.state_directory}/{name}")
-        return state.content if isinstance(state, Regular) else None
+        return self._store.read(name)
 
     def publish(self, name: str, content: bytes) -> None:
         """Replace a file in the run directory that everybody may read; gone at the next boot, so not flushed."""
@@ -283,13 +268,6 @@ class RealHost:
 
     # --- inside --------------------------------------------------------------------------------------------------
 
-    @property
-    def _ledger_path(self) -> str:
-        return f"{self._places.state_directory}/ledger.json"
-
-    def _original_path(self, sha256: str) -> str:
-        return f"{self._places.state_directory}/originals/{sha256}"
-
     def _outside(self, path: str) -> str:
         return path if self._places.root == "/" else self._places.root + path
 
@@ -304,26 +282,12 @@ class RealHost:
         fact = self._facts[path]
         return fact.signature if fact.trusted else None
 
-    def _load_ledger(self) -> Ledger:
-        state = self._files.read(self._ledger_path)
-        if isinstance(state, Absent):
-            return Ledger(lost=True)
-        if not isinstance(state, Regular):
-            raise HostError(self._ledger_path, state.reason)
-        try:
-            return ledger.decode(state.content)
-        except LedgerError:
-            digest = hashlib.sha256(state.content).hexdigest()[:12]
-            self.save_state(f"ledger.damaged-{digest}", state.content)
-            return Ledger(lost=True)
-
-    def _make_state_directories(self) -> None:
-        self._make_directories(self._places.state_directory, 0o700)
-        self._files.make_directory(f"{self._places.state_directory}/originals", 0o700)
-
     def _make_directories(self, path: str, mode: int) -> None:
         """Below a root other than / the parents may be missing too."""
-        os.makedirs(os.path.dirname(self._outside(path)), exist_ok=True)
+        try:
+            os.makedirs(os.path.dirname(self._outside(path)), exist_ok=True)
+        except OSError as error:
+            raise HostError(path, f"cannot be made: {error.strerror}") from error
         self._files.make_directory(path, mode)
 
 

@@ -185,13 +185,15 @@ class Claim:
     """We are about to own `path` (or `keys` in it). Stored in the ledger, durably, before the first write.
 
     `original` is what stood there; the ledger keeps the first original it was given for a path and for a key.
-    `made_directories` are those that do not exist yet and that we make on the way, outermost first.
+    `made_directories` are those that do not exist yet and that we make on the way, outermost first. `is_doubtful`:
+    what stands there says already what we would write, so without a ledger nobody knows whether it is our own work.
     """
 
     path: str
     original: Absent | Regular
     keys: tuple[KeyOriginal, ...] = ()
     made_directories: tuple[str, ...] = ()
+    is_doubtful: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,8 @@ class Status:
 
     `outcome` is the word of `agent.outcome.Outcome`; `generation` (full digest), `source` and `loaded_at` belong to the
     desired state in force; `cause` says why the cycle ran, fit to follow a comma (`after an edit of /etc/x.yaml`).
-    `problems` are those of the file as it is now, when it is invalid and an earlier state stays in force.
+    `problems` are those of the file as it is now, when it is invalid and an earlier state stays in force. `ledger` says
+    why it is not known any more what stood here before the agent, "" if it is.
     """
 
     outcome: str = "unchanged"
@@ -51,6 +52,7 @@ class Status:
     conflicts: tuple[Conflict, ...] = ()
     contentions: tuple[Contention, ...] = ()
     problems: tuple[Problem, ...] = ()
+    ledger: str = ""
     last_error: str = ""
     last_error_at: float = 0.0
 
@@ -97,7 +99,7 @@ def decode(data: bytes) -> Status | None:
         return None
 
 
-_TEXTS = ("outcome", "generation", "source", "cause", "last_error")
+_TEXTS = ("outcome", "generation", "source", "cause", "ledger", "last_error")
 _TIMES = ("loaded_at", "converged_at", "last_error_at")
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.session import FAILED, FINE, Session
@@ -21,6 +22,15 @@ whether the running daemons have it. Exit code 0: converged. 1: something failed
 """
 
 
+@dataclass(frozen=True, slots=True)
+class Gap:
+    """What `revert` could not give back because nobody knows it any more: the files, a line for each, and why."""
+
+    paths: tuple[str, ...]
+    lines: tuple[str, ...]
+    reason: str
+
+
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """No options of its own."""
 
@@ -35,7 +45,8 @@ def run(session: Session) -> int:
     runtimes.discover()  # imported before the clock of the cycle starts
     try:
         with locked(session.places, NAME), session.events() as emit:
-            host.sweep()
+            for event in host.sweep():
+                emit(event)
             result = converge.converge(desired, host, emit, acts=True)
             if _is_fine(result):
                 _remember(session, host, desired, result)
@@ -74,18 +85,26 @@ def _remember(session: Session, host: RealHost, desired: DesiredState, result: C
     host.publish(keeper.STATUS, status.encode(current))
 
 
-def report(session: Session, result: CycleResult, what: str) -> int:
+def report(session: Session, result: CycleResult, what: str, gap: Gap | None = None) -> int:
     """The end of a cycle: what was refused or waits, and a last line. Returns the exit code."""
     fine = _is_fine(result)
     if session.json:
-        session.write_json(document(result))
+        missing = {} if gap is None else {"not_given_back": list(gap.paths), "ledger": gap.reason}
+        session.write_json({**document(result), **missing})
     else:
-        for line in _open_points(result):
+        for line in (*_open_points(result), *_missing_points(gap)):
             session.terminal.write(session.terminal.paint("warn", line))
         word = "converged" if fine else f"not converged ({result.outcome.value})"
+        start = f"not everything could be given back; the rest {word}" if gap else word
         done = "nothing to change" if result.tally.is_empty else str(result.tally)
-        session.terminal.write(f"{word} {what} in {result.seconds * 1000:.0f} ms: {done}")
-    return FINE if fine else FAILED
+        session.terminal.write(f"{start} {what} in {result.seconds * 1000:.0f} ms: {done}")
+    return FINE if fine and gap is None else FAILED
+
+
+def _missing_points(gap: Gap | None) -> tuple[str, ...]:
+    if gap is None:
+        return ()
+    return (*gap.lines, gap.reason) if gap.reason else gap.lines
 
 
 def _open_points(result: CycleResult) -> list[str]:

@@ -10,6 +10,7 @@ from agent.cli.session import Session
 from agent.errors import DesiredStateError, HostError, LockedError
 
 if TYPE_CHECKING:
+    from agent.cli.apply import Gap
     from agent.model import DesiredState
     from agent.node import RealHost
 
@@ -36,11 +37,26 @@ def run(session: Session) -> int:
         with locked(session.places, NAME), session.events() as emit:
             host = session.host()
             host.sweep()
+            doubtful = tuple(path for path, entry in sorted(host.ledger().entries.items()) if entry.is_doubtful)
             result = converge.revert(_last_desired_state(session, host), host, emit)
             _forget(host)
     except LockedError as error:
         raise LockedError(f"{error} and would undo it; first run: systemctl stop mirror-agent") from error
-    return report(session, result, "on what stood here before mirror-agent")
+    return report(session, result, "on what stood here before mirror-agent", _gap(host, doubtful))
+
+
+def _gap(host: RealHost, doubtful: tuple[str, ...]) -> Gap | None:
+    """What could not be given back, because nobody knows it any more."""
+    from agent.cli.apply import Gap
+
+    if not doubtful and not host.loss:
+        return None
+    return Gap(doubtful, tuple(f"{path}: {_fate(host, path)}" for path in doubtful), host.loss)
+
+
+def _fate(host: RealHost, path: str) -> str:
+    became = "what it found there then stays" if host.exists(path) else "the file of mirror-agent was removed"
+    return f"what stood there before mirror-agent is not known; {became}"
 
 
 def _forget(host: RealHost) -> None:

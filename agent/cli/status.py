@@ -104,7 +104,7 @@ def look(session: Session) -> Shown:
     host = session.host()
     known = session.published() or Status()
     desired, problems = _in_force(session, host)
-    status = replace(known, source=session.settings.config, problems=problems)
+    status = replace(known, source=session.settings.config, problems=problems, ledger=host.loss)
     missing: tuple[str, ...] = ()
     if desired is None:
         status = replace(status, generation="", runtimes=(), pending=(), conflicts=())

@@ -146,6 +146,8 @@ def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
     for pending in status.pending:
         wanted = f": {pending.wanted}" if pending.wanted else ""
         yield _trouble("pending", f"{pending.runtime}: {pending.action}, because {pending.reason}{wanted}", paint)
+    if status.ledger:
+        yield _trouble("ledger", status.ledger, paint)
     if status.last_error and status.outcome in {"failed", "degraded"}:
         yield _trouble("last error", f"{age(shown.now - status.last_error_at)}: {status.last_error}", paint)
     for proof in shown.proofs or ():
@@ -161,5 +163,5 @@ def _proof_line(proof: Proof, paint: Paint) -> str:
 
 
 def _trouble(word: str, sentence: str, paint: Paint) -> str:
-    style = "bad" if word in {"invalid", "last error"} else "warn"
+    style = "bad" if word in {"invalid", "ledger", "last error"} else "warn"
     return f"{paint(style, padded(word, HEAD_COLUMNS))}  {plain(sentence)}"

@@ -151,7 +151,8 @@ def _claims(view: View, fates: tuple[Fate, ...], actions: tuple[FileAction, ...]
     made = tuple(action.path for action in actions if isinstance(action, MakeDirectory) and action.path not in known)
     if not (keys or made) or isinstance(view.state, Unusable):
         return ()
-    return (Claim(view.path, view.state, keys, made),)
+    is_doubtful = any(claim.json is not None and claim.json == fate.value for fate in fates for claim in fate.claims)
+    return (Claim(view.path, view.state, keys, made, is_doubtful),)
 
 
 def _writes(view: View, content: bytes, reason: str) -> tuple[FileAction, ...]:

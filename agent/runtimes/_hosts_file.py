@@ -141,10 +141,11 @@ def _claims(wanted: Wanted, state: FileState) -> tuple[Claim, ...]:
     if entry is not None and set(wanted.made_directories) <= set(entry.made_directories):
         return ()
     made = wanted.made_directories
-    original = state if isinstance(state, Regular) and not _is_of_ours(state) else Absent()
-    if entry is None and isinstance(state, Regular) and _is_of_ours(state) and wanted.directory.names == (HOSTS_TOML,):
+    is_old = isinstance(state, Regular) and _is_of_ours(state)
+    original = state if isinstance(state, Regular) and not is_old else Absent()
+    if entry is None and is_old and wanted.directory.names == (HOSTS_TOML,):
         made = (*made, wanted.directory.path)
-    return (Claim(wanted.directory.file, original, made_directories=made),)
+    return (Claim(wanted.directory.file, original, made_directories=made, is_doubtful=entry is None and is_old),)
 
 
 # --- not wanted any more ---------------------------------------------------------------------------------------------

@@ -79,7 +79,7 @@ def look_at_tree(host: HostReader, path: str, reader: Reader, registries: tuple[
     wanted = {directory.file for directory in directories.values()}
     ledger = host.ledger()
     entries = entries_of(ledger, reader.runtime)
-    unknown = _orphans(host, root, wanted, reader.runtime) if ledger.lost else ()
+    unknown = _orphans(host, root, wanted | entries.keys(), reader.runtime) if ledger.lost else ()
     unwanted = (*(entry for path, entry in entries.items() if path not in wanted), *unknown)
     return Tree(
         root,
@@ -121,16 +121,18 @@ def _surplus(host: HostReader, entry: Entry) -> Surplus:
     return Surplus(entry, host.read(entry.path), original, names)
 
 
-def _orphans(host: HostReader, root: CertsDir, wanted: set[str], runtime: str) -> tuple[Entry, ...]:
-    """Without a ledger, what carries our header is ours; that nothing stood there before is the best guess."""
+def _orphans(host: HostReader, root: CertsDir, known: set[str], runtime: str) -> tuple[Entry, ...]:
+    """Without a ledger, what carries our header is ours; that nothing stood there before is the best guess. `known`
+    are files of which there is more to say."""
     paths = {name: f"{root.path}/{name}/{HOSTS_TOML}" for name in sorted(root.names) if name.isprintable()}
     found = []
     for name, path in paths.items():
-        state = host.read(path) if path not in wanted else None
+        state = host.read(path) if path not in known else None
         if isinstance(state, Regular) and is_ours(state.content):
             directory = f"{root.path}/{name}"
             is_alone = host.list_directory(directory) == (HOSTS_TOML,)
-            found.append(Entry(path, runtime, made_directories=(directory,) if is_alone else ()))
+            made = (directory,) if is_alone else ()
+            found.append(Entry(path, runtime, made_directories=made, is_doubtful=True))
     return tuple(found)
 
 

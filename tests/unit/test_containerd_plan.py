@@ -91,8 +91,8 @@ def test_an_owned_file_that_differs() -> None:
 
 
 def test_a_file_of_ours_that_the_ledger_does_not_know() -> None:
-    """It is claimed as if nothing had stood there: what we wrote is never somebody's original."""
-    claim = Claim(GHCR, Absent(), made_directories=(f"{CERTS_D}/ghcr.io",))
+    """It is claimed as if nothing had stood there, which is not certain: what we wrote is never somebody's original."""
+    claim = Claim(GHCR, Absent(), made_directories=(f"{CERTS_D}/ghcr.io",), is_doubtful=True)
     assert plan(node(Regular(CONTENT))) == Plan("containerd", claims=(claim,))
 
 

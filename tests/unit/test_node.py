@@ -135,8 +135,9 @@ def test_a_damaged_ledger_is_kept_and_begun_anew(root: Path) -> None:
     state = root / "var/lib/mirror-agent"
     state.mkdir(parents=True)
     (state / "ledger.json").write_bytes(b'{"format": 1, "entries": [')
-    ledger = RealHost(places(root)).ledger()
-    assert (ledger.lost, dict(ledger.entries)) == (True, {})
+    host = RealHost(places(root))
+    host.sweep()
+    assert (host.ledger().lost, dict(host.ledger().entries)) == (True, {})
     assert [path.read_bytes() for path in state.glob("ledger.damaged-*")] == [b'{"format": 1, "entries": [']
 
 
@@ -171,7 +172,7 @@ def test_only_one_agent_works_on_a_root(root: Path) -> None:
 
 
 def test_kept_bytes_that_nothing_refers_to_are_forgotten(root: Path) -> None:
-    """At the start: originals, and what a trial may need, stay; a lost ledger keeps everything."""
+    """At the start: originals, and what a trial may need, stay; a lost ledger keeps everything until it is settled."""
     host = RealHost(places(root))
     digests = [host.keep_original(content) for content in (b"original", b"good", b"trial", b"bad", b"left over")]
     claim = Claim("/etc/docker/daemon.json", Regular(b"original"))
@@ -179,5 +180,8 @@ def test_kept_bytes_that_nothing_refers_to_are_forgotten(root: Path) -> None:
     RealHost(places(root)).sweep()
     assert [host.original(digest) is None for digest in digests] == [False] * 5
     host.save_ledger(Ledger().with_claims("docker", [claim]).with_memory("docker", memory))
+    RealHost(places(root)).sweep()
+    assert [host.original(digest) is None for digest in digests] == [False] * 5
+    (root / "var/lib/mirror-agent/ledger.missing").unlink()
     RealHost(places(root)).sweep()
     assert [host.original(digest) is None for digest in digests] == [False, False, False, False, True]
