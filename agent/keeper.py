@@ -110,7 +110,7 @@ class Keeper:
     def _warn(self, state: DesiredState) -> None:
         """What `check` warns of, once for each desired state, when no file waits any more."""
         data, self._unlinted = self._unlinted, b""
-        for warning in desired.lint(data, self.config) if data else ():
+        for warning in source.warnings(Source(self.config, data), state, self.host) if data else ():
             self.emit(Event(Kind.WARNING, warning.line_of(self.config), Level.WARNING, state.short_generation))
 
     def _reject(self, error: HostError | DesiredStateError, data: bytes) -> None:

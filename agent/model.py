@@ -61,7 +61,7 @@ class ClientPair:
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """An HTTP header sent to a mirror. `values` may be secret only if they came from `header_file`."""
+    """An HTTP header sent to a mirror. Nobody can tell whether `values` are secret, so they are kept like secrets."""
 
     name: str
     values: tuple[str, ...]

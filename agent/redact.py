@@ -33,6 +33,11 @@ def redact(path: str, text: str) -> str:
     return _USERINFO.sub(HIDDEN + "@", text)
 
 
+def holds_secret(path: str, text: str) -> bool:
+    """Whether there is anything in the text that is not to be shown."""
+    return redact(path, text) != text
+
+
 def is_secret(key: str) -> bool:
     """Whether a key's name says that its value is one."""
     return _SECRET_KEY.search(key) is not None

@@ -38,6 +38,13 @@ def load(source: Source) -> DesiredState:
     return desired.load(source.data, source.path)
 
 
+def warnings(source: Source, state: DesiredState, host: HostReader) -> tuple[Problem, ...]:
+    """What is doubtful about a valid desired state, on this machine."""
+    file = host.read(state.docker.daemon_json)
+    is_open = isinstance(file, Regular) and bool(file.mode & 0o044)
+    return desired.lint(source.data, source.path, is_daemon_json_open=is_open)
+
+
 def writable(state: DesiredState) -> tuple[str, ...]:
     """The directories that the desired state has us write in."""
     config, daemon_json = state.containerd.config, state.docker.daemon_json

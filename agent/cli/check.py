@@ -58,12 +58,13 @@ def run(session: Session) -> int:
 
 def judge(session: Session) -> Verdict:
     """Load and lint. Raises HostError if there is nothing to read."""
-    from agent import desired, source
+    from agent import source
 
     found = None
     try:
         found = _found(session)
-        return Verdict(found, source.load(found), desired.lint(found.data, found.path))
+        state = source.load(found)
+        return Verdict(found, state, source.warnings(found, state, session.host()))
     except DesiredStateError as error:
         return Verdict(found, problems=error.problems)
 

@@ -13,11 +13,13 @@ from agent.errors import Problem
 __all__ = ["format_problems", "lint", "load"]
 
 
-def lint(data: bytes, source: str = "/etc/mirror-agent.yaml") -> tuple[Problem, ...]:
+def lint(
+    data: bytes, source: str = "/etc/mirror-agent.yaml", *, is_daemon_json_open: bool = False
+) -> tuple[Problem, ...]:
     """Warnings about a valid desired state: see `agent.desired.lints`."""
     from agent.desired import lints
 
-    return lints.lint(data, source)
+    return lints.lint(data, source, is_daemon_json_open=is_daemon_json_open)
 
 
 def format_problems(path: str, data: bytes, problems: Iterable[Problem]) -> str:

@@ -13,6 +13,7 @@ from agent.desired.messages import near
 from agent.desired.nodes import Path
 from agent.desired.urls import path_of
 from agent.model import DEFAULT_REGISTRY, DOCKER_HUB
+from agent.redact import holds_secret
 
 _NOT_HUB = "Docker before 28, and later without the containerd image store, mirrors only docker.io; it asks {} directly"
 
@@ -27,6 +28,17 @@ def lint_runtimes(document: Document, findings: Findings) -> None:
         *_presets(document),
     ):
         findings.at(document.root, path, message)
+
+
+def lint_open_secrets(document: Document, findings: Findings) -> None:
+    """Settings that hold a secret, where daemon.json is there and everybody may read it."""
+    path = document.model.docker.daemon_json
+    if document.model.docker.manage is False:
+        return
+    for setting in document.settings:
+        if holds_secret(path, f'{{"{setting.key}":{setting.json}}}'):
+            message = f"holds a secret, and everybody may read {path}: chmod 0600 {path}"
+            findings.at(document.root, ("docker", "settings", setting.key), message)
 
 
 def _without_effect(document: Document) -> Iterator[tuple[Path, str]]:

@@ -12,6 +12,7 @@ from agent.host import HostReader
 from agent.ledger import Entry, Original
 from agent.model import Absent, FileState, Regular, Unusable
 from agent.plan import Claim, Conflict, FileAction, MakeDirectory, Release, RemoveDirectory, RemoveFile, WriteFile
+from agent.redact import holds_secret
 from agent.runtimes import _daemon_json
 from agent.runtimes._daemon_json import Document
 from agent.runtimes._docker_fate import Fate, OddValueError
@@ -20,6 +21,7 @@ from agent.runtimes._docker_reload import Running
 from agent.runtimes._docker_wants import Wants
 from agent.runtimes._json_text import NotEditableError, same
 
+_OTHERS_READ = 0o044
 _HANDS_OFF = "mirror-agent leaves the file alone until it is mended"
 
 
@@ -33,6 +35,13 @@ class View:
     entry: Entry | None = None
     original: bytes | None = field(default=None, repr=False)
     missing: tuple[str, ...] = ()
+
+    @property
+    def is_made_by_us(self) -> bool:
+        """Whether there was no file before us."""
+        if self.entry is None:
+            return isinstance(self.state, Absent)
+        return not self.entry.original.existed and not self.entry.is_doubtful
 
     @property
     def document(self) -> Document:
@@ -156,9 +165,19 @@ def _claims(view: View, fates: tuple[Fate, ...], actions: tuple[FileAction, ...]
 
 
 def _writes(view: View, content: bytes, reason: str) -> tuple[FileAction, ...]:
-    """Replace the content, keeping mode and owner; make the directories on the way."""
+    """Replace the content, keeping mode and owner; make the directories on the way. A file of ours that holds a secret
+    is for root alone; whoever made another one has given it its mode, and is told."""
     mode = view.state.mode if isinstance(view.state, Regular) else 0o644
+    is_open = bool(mode & _OTHERS_READ) and holds_secret(view.path, content.decode())
+    if is_open and view.is_made_by_us:
+        mode = 0o600
+    elif is_open and not _held_secret(view):
+        reason = f"{reason}; it holds a secret now, and others may read it ({mode:04o}): chmod 0600 {view.path}"
     return (*_makes(view), WriteFile(view.path, content, reason, view.state, mode))
+
+
+def _held_secret(view: View) -> bool:
+    return isinstance(view.state, Regular) and holds_secret(view.path, view.state.content.decode("utf-8", "replace"))
 
 
 def _makes(view: View) -> tuple[MakeDirectory, ...]:

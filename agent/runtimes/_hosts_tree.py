@@ -184,7 +184,7 @@ def _wanted_file(recipe: Recipe, tree: Tree, content: bytes, made: _MadeDirector
         registry=registry.name,
         directory=directory,
         content=content,
-        is_secret=any(mirror.header_files for mirror in registry.mirrors),
+        is_secret=any(mirror.headers or mirror.header_files for mirror in registry.mirrors),
         entry=entry,
         made_directories=made.to(directory),
         is_said=not recipe.secrets and _is_said(directory, entry, recipe),

@@ -158,6 +158,22 @@ def test_check_warns_and_does_not_fail(machine: Machine) -> None:
     assert out.splitlines()[-1].endswith("1 registry, 1 warning")
 
 
+def test_check_warns_of_a_secret_that_everybody_may_read(machine: Machine) -> None:
+    """daemon.json is there with a mode that its owner gave it: the warning names the setting and what to run."""
+    machine.desire(
+        "version: 1\ndocker:\n  manage: true\n  settings:\n    log-driver: splunk\n    log-opts: {splunk-token: 4f9e}\n"
+    )
+    machine.daemon_json.chmod(0o644)
+    code, out, _ = machine.call("check")
+    assert (code, out.splitlines()[0]) == (
+        0,
+        "/etc/mirror-agent.yaml:6:5: docker.settings.log-opts: warning: holds a secret, and everybody may read"
+        " /etc/docker/daemon.json: chmod 0600 /etc/docker/daemon.json",
+    )
+    machine.daemon_json.chmod(0o600)
+    assert machine.call("check")[1].count("\n") == 1
+
+
 def test_check_answers_scripts(machine: Machine) -> None:
     """Problems with line, column and key path; or the generation."""
     assert machine.document("check")["generation"].startswith(GENERATION)

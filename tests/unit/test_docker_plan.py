@@ -181,3 +181,32 @@ def test_secret_values_are_in_no_reason() -> None:
         "registry-mirrors gained https://a.example and lost https://***@old.example; proxies added",
         f"proxies: Docker takes the change only at a restart; {STOPS}",
     ]
+
+
+SECRET = {"log-driver": "splunk", "log-opts": {"splunk-token": "4f9e"}}
+
+
+@pytest.mark.parametrize(
+    ("values", "mode"),
+    [
+        (SECRET, 0o600),
+        ({"proxies": {"http-proxy": "http://me:pw@proxy.lan:3128"}}, 0o600),
+        ({"proxies": {"http-proxy": "http://proxy.lan:3128"}}, 0o644),
+        ({"log-opts": {"max-size": "10m"}}, 0o644),
+    ],
+)
+def test_a_file_of_ours_with_a_secret_is_for_root_alone(values: dict[str, object], mode: int) -> None:
+    """A daemon.json that we make: tokens and passwords in it are nobody else's to read."""
+    made = plan(machine(None, DOWN), desired(docker=settings(**values)))
+    assert [action.mode for action in made.actions if isinstance(action, WriteFile)] == [mode]
+
+
+def test_a_file_that_we_made_is_closed_when_it_gets_a_secret() -> None:
+    """The mode goes with the write that brings the secret; what somebody else made keeps its mode, which is said."""
+    ours = owning(machine('{"debug": true}\n', DOWN), Absent(), debug=None)
+    theirs = machine('{"debug": true}\n', DOWN)
+    state = desired(docker=settings(debug=True, **SECRET))
+    said = "log-driver added; log-opts added"
+    hint = f"{said}; it holds a secret now, and others may read it (0644): chmod 0600 {PATH}"
+    writes = [[each for each in plan(host, state).actions if isinstance(each, WriteFile)] for host in (ours, theirs)]
+    assert [(each.mode, each.reason) for each in (*writes[0], *writes[1])] == [(0o600, said), (0o644, hint)]
