@@ -102,7 +102,6 @@ class Daemon:
 
     def _start(self) -> None:
         self.emit(Event(Kind.STARTED, f"mirror-agent {__version__} started (pid {os.getpid()})"))
-        self.keeper.start()
         self._look(acts=False)
         self._watch()
         systemd.ready(self._status_line())
@@ -163,6 +162,7 @@ class Daemon:
 
     def _reload(self) -> None:
         systemd.reloading()
+        self.keeper.repeat()
         self._look_with_acts(forced=True)
         systemd.ready(self._status_line())
 
@@ -183,7 +183,9 @@ class Daemon:
         try:
             result = self.keeper.look(acts=acts)
         except HostError as error:
-            self.emit(Event(Kind.FAILED, str(error), Level.ERROR, path=error.path))
+            self._fail(error)
+            self.keeper.failed(error)
+            systemd.status(f"degraded: {error}")
             self._retry()
             return False
         except Exception as error:
@@ -194,6 +196,9 @@ class Daemon:
         if result is None:
             return self.keeper.doubts
         return self._weigh(result, new_state=self.keeper.state is not before) or self.keeper.doubts
+
+    def _fail(self, error: HostError) -> None:
+        self.emit(Event(Kind.FAILED, str(error), Level.ERROR, path=error.path))
 
     def _weigh(self, result: CycleResult, *, new_state: bool) -> bool:
         if result.outcome in {Outcome.FAILED, Outcome.DEGRADED}:
@@ -215,12 +220,18 @@ class Daemon:
         mark = repr([self.host.identity(path) for path in self.places.writable]).encode()
         if self.host.read_state(_STALE_MARK) == mark:
             return
-        self.host.save_state(_STALE_MARK, mark)
+        try:
+            self.host.save_state(_STALE_MARK, mark)
+        except HostError as error:
+            self._fail(error)  # without the mark it could end like this again and again
+            return
         sentence = "a directory was created after this service started; restarting it, so that it becomes writable"
         self.emit(Event(Kind.STOPPED, sentence, Level.NOTICE))
         self.exit_code = EXIT_STALE_NAMESPACE
 
     def _status_line(self) -> str:
+        if self.keeper.state is None and self.keeper.status.outcome == "failed":
+            return f"degraded: {self.keeper.status.last_error}"
         if self.keeper.state is None:
             return f"waiting for a valid {self.config}"
         outcome = self.keeper.result.outcome.value if self.keeper.result else "starting"

@@ -79,6 +79,9 @@ class Kind(Enum):
     REVERTED = "2ae976cb20df42aba44b8e6f37dbddc1"
     """Everything was given back as it stood before the agent came."""
 
+    UNRESOLVED = "e6a32b0b4e2b475aba890a150fb51947"
+    """A cycle has ended, and something in it needs a person."""
+
     LEDGER = "f7a36a4c337d43cc83a80ae129025227"
     """The ledger was damaged or gone: its copy has taken its place, or what stood here before us is not known."""
 

@@ -49,11 +49,15 @@ class Keeper:
     _kept_feuds: bytes = b""
     _contended: frozenset[str] = frozenset()
     _in_trouble: bool = False
+    _needs_person: bool = False
+    _complaint: tuple[str, bytes] | None = None
+    _is_started: bool = False
     _change: str = ""
     _published: bytes = b""
 
     def start(self) -> None:
-        """Read the desired state; if it is no good, fall back on the last one that was."""
+        """Read the desired state; if it is no good, fall back on the last one that was. Raises HostError where the
+        state directory cannot be had; every look tries it again then."""
         self.host.allow(())
         for event in self.host.sweep():
             self.emit(event)
@@ -61,9 +65,8 @@ class Keeper:
         self._kept_feuds = self.host.read_state(FEUDS) or b""
         self._feuds = feud.decode(self._kept_feuds, self.host.now().unix_seconds)
         self._contended = self._feuds.contended
+        self._is_started = True
         self._read()
-        if self.state is None and self._kept is not None:
-            self._fall_back(self._kept)
 
     def look(self, *, acts: bool) -> CycleResult | None:
         """One cycle on the desired state in force. None while there has never been a good one.
@@ -72,6 +75,8 @@ class Keeper:
         hands of its writer, so it is not complained about (`doubts` says so) before the look that follows with acts.
         """
         self.host.begin()
+        if not self._is_started:
+            self.start()
         self._read(is_final=acts)
         if self.state is None:
             return None
@@ -80,6 +85,17 @@ class Keeper:
         if acts:
             self._warn(self.state)
         return self.result
+
+    def repeat(self) -> None:
+        """Somebody asks: what is wrong with the file is to be said again by the next look."""
+        if self.rejected is not None:
+            self._seen = self._complaint = None
+
+    def failed(self, error: HostError) -> None:
+        """A look was not possible at all."""
+        self._in_trouble = True
+        seconds = self.host.now().unix_seconds
+        self.status = replace(self.status, outcome="failed", last_error=str(error), last_error_at=seconds)
 
     # --- the desired state ---------------------------------------------------------------------------------------
 
@@ -92,14 +108,15 @@ class Keeper:
                 self._accept(source.load(found), found.data)
             self._seen = found
         except (HostError, DesiredStateError) as error:
-            if is_final or str(error) == str(self.rejected):
+            data = found.data if found else b""
+            if is_final or (str(error), data) == self._complaint:
                 self._seen = found
-                self._reject(error, found.data if found else b"")
+                self._reject(error, data)
             else:
                 self.doubts = True
 
     def _accept(self, state: DesiredState, data: bytes) -> None:
-        self.state, self.rejected, self._good = state, None, data
+        self.state, self.rejected, self._complaint, self._good = state, None, None, data
         self.host.allow(source.writable(state))
         self.hide(source.secrets(state, self.host))
         self.status = replace(self.status, loaded_at=self.host.now().unix_seconds)
@@ -114,25 +131,31 @@ class Keeper:
             self.emit(Event(Kind.WARNING, warning.line_of(self.config), Level.WARNING, state.short_generation))
 
     def _reject(self, error: HostError | DesiredStateError, data: bytes) -> None:
-        if str(error) == str(self.rejected):
-            return
         self.rejected = error
+        if (str(error), data) == self._complaint:
+            return
+        self._complaint = str(error), data
+        fell_back = self.state is None and self._fall_back(self._kept or b"")
         kind = Kind.INVALID if data or isinstance(error, DesiredStateError) else Kind.MISSING
         for line in _lines(error, self.config):
             self.emit(Event(kind, line, Level.ERROR, path=self.config))
         force = f"the state {self.state.short_generation} stays in force" if self.state else "nothing is managed"
         self.emit(Event(kind, f"Nothing was changed; {force}.", Level.WARNING, path=self.config))
+        if fell_back and self.state:
+            stamp = self.state.short_generation
+            sentence = f"the last good state {stamp} is kept in force until {self.config} is mended"
+            self.emit(Event(Kind.LOADED, sentence, Level.WARNING, generation=stamp))
 
-    def _fall_back(self, data: bytes) -> None:
+    def _fall_back(self, data: bytes) -> bool:
+        """To the last good state. Returns whether there is one."""
         try:
-            self.state = desired.load(data, self.config)
+            state = desired.load(data, self.config)
         except DesiredStateError:
-            return
-        self._good = data
-        self.host.allow(source.writable(self.state))
-        self.hide(source.secrets(self.state, self.host))
-        sentence = f"the last good state {self.state.short_generation} is kept in force until {self.config} is mended"
-        self.emit(Event(Kind.LOADED, sentence, Level.WARNING, generation=self.state.short_generation))
+            return False
+        self.state, self._good = state, data
+        self.host.allow(source.writable(state))
+        self.hide(source.secrets(state, self.host))
+        return True
 
     # --- what came of it -----------------------------------------------------------------------------------------
 
@@ -149,24 +172,32 @@ class Keeper:
             self._in_trouble = True
             return
         if not result.acts_are_pending:
-            self._announce_converged(state, recovered=result.outcome is not Outcome.CONFLICT)
+            self._announce_end(state, len(result.conflicts))
         self._keep_good(state)
 
-    def _announce_converged(self, state: DesiredState, *, recovered: bool) -> None:
-        new = state.generation != self._announced
-        if self._in_trouble and recovered:
+    def _announce_end(self, state: DesiredState, conflicts: int) -> None:
+        """One line for a cycle that did something, or that is no longer in anybody's way."""
+        is_new, was_stuck = state.generation != self._announced, self._needs_person
+        if self._in_trouble and not conflicts:
             self._in_trouble = False
             self.emit(Event(Kind.RECOVERED, "what had failed works again", generation=state.short_generation))
-        if new or not self._tally.is_empty:
-            kind = Kind.CONVERGED if new or not self._announced else Kind.DRIFT
-            self.emit(Event(kind, self._sentence(state, kind), generation=state.short_generation, outcome="changed"))
-        self._announced = state.generation
+        if is_new or (was_stuck and not conflicts) or not self._tally.is_empty:
+            self._say_end(state, conflicts, is_new=is_new or was_stuck)
+        self._announced, self._needs_person = state.generation, conflicts > 0
         self._tally = Tally()
 
-    def _sentence(self, state: DesiredState, kind: Kind) -> str:
-        what = "drift repaired, converged" if kind is Kind.DRIFT else "converged"
-        spent = f"{what} {state.short_generation} in {self._tally.seconds * 1000:.0f} ms"
-        return f"{spent}: nothing to change" if self._tally.is_empty else f"{spent}: {self._tally}"
+    def _say_end(self, state: DesiredState, conflicts: int, *, is_new: bool) -> None:
+        stamp = state.short_generation
+        if conflicts:
+            need = f"{conflicts} conflicts need" if conflicts > 1 else "1 conflict needs"
+            sentence = f"{stamp}: {self._tally.brief}, but {need} you"
+            self.emit(Event(Kind.UNRESOLVED, sentence, Level.WARNING, generation=stamp, outcome="conflict"))
+            return
+        kind = Kind.CONVERGED if is_new else Kind.DRIFT
+        what = "converged" if is_new else "drift repaired, converged"
+        done = "nothing to change" if self._tally.is_empty else str(self._tally)
+        sentence = f"{what} {stamp} in {self._tally.seconds * 1000:.0f} ms: {done}"
+        self.emit(Event(kind, sentence, generation=stamp, outcome="changed"))
 
     def _announce_open_points(self, state: DesiredState, result: CycleResult) -> None:
         """Conflicts and deferred acts, each when it is new."""
@@ -242,8 +273,9 @@ class Keeper:
     def publish(self) -> None:
         """Replace status.json if it says something new. A failure is said once and disturbs nothing."""
         if self.state is None or self.result is None:
-            return
-        self.status = self._status(self.state, self.result)
+            self.status = self._status_of_nothing()
+        else:
+            self.status = self._status(self.state, self.result)
         self._change = ""
         content = status.encode(self.status)
         if content == self._published:
@@ -253,6 +285,12 @@ class Keeper:
             self.host.publish(STATUS, content)
         except HostError as error:
             self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path))
+
+    def _status_of_nothing(self) -> Status:
+        """Nothing is in force yet, because no desired state was valid, or we could not look."""
+        known = replace(self.status, outcome="unchanged") if self._is_started else self.status
+        problems = _problems(self.rejected)
+        return replace(known, source=self.config, pid=os.getpid(), problems=problems, ledger=self.host.loss)
 
     def _status(self, state: DesiredState, result: CycleResult) -> Status:
         errors = [error for part in result.runtimes for error in part.errors]
@@ -267,7 +305,7 @@ class Keeper:
             cause=self._change or self.status.cause,
             runtimes=self._reports(state),
             pending=tuple(status.pending_of(part.runtime, d) for part in result.runtimes for d in part.deferred),
-            conflicts=tuple(conflict for part in result.runtimes for conflict in part.conflicts),
+            conflicts=result.conflicts,
             contentions=result.contentions,
             problems=_problems(self.rejected),
             ledger=self.host.loss,

@@ -18,7 +18,7 @@ from agent import systemd
 from agent.asked import Asked, Signature
 from agent.errors import HostError, LockedError
 from agent.events import Event
-from agent.files import FileSystem, Note, outermost, resolved
+from agent.files import FileSystem, Note, explained, outermost, resolved
 from agent.ledger import Ledger
 from agent.model import Absent, CommandResult, FileState, Now, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
@@ -287,7 +287,7 @@ class RealHost:
         try:
             os.makedirs(os.path.dirname(self._outside(path)), exist_ok=True)
         except OSError as error:
-            raise HostError(path, f"cannot be made: {error.strerror}") from error
+            raise explained(path, error) from error
         self._files.make_directory(path, mode)
 
 
@@ -300,11 +300,15 @@ def _is_settled(signature: Signature) -> bool:
 
 @contextmanager
 def locked(places: Places, purpose: str, name: str = "lock") -> Iterator[None]:
-    """Be the only mirror-agent that works on this root, or does `name`. Raises LockedError that says who is."""
+    """Be the only mirror-agent that works on this root, or does `name`. Raises LockedError that says who is, and
+    HostError where there can be no lock."""
     directory = places.run_directory if places.root == "/" else places.root + places.run_directory
-    os.makedirs(directory, mode=0o755, exist_ok=True)
     path = f"{directory}/{name}"
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    try:
+        os.makedirs(directory, mode=0o755, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
+    except OSError as error:
+        raise explained(path, error, "cannot be opened") from error
     try:
         _take(descriptor, path)
         os.ftruncate(descriptor, 0)

@@ -46,6 +46,13 @@ class Tally:
     def is_empty(self) -> bool:
         return not (self.written or self.removed or self.reloads or self.restarts)
 
+    @property
+    def brief(self) -> str:
+        """`2 files written`: what is not nothing."""
+        counts = ((self.written, "file", " written"), (self.removed, "file", " removed"))
+        acts = ((self.reloads, "reload", ""), (self.restarts, "restart", ""))
+        return ", ".join(_count(n, noun) + verb for n, noun, verb in counts + acts if n) or "nothing to change"
+
     def __str__(self) -> str:
         """`2 files written, 1 reload, 0 restarts`, as the journal's last line of a cycle says it."""
         parts = [_count(self.written, "file") + " written"]
@@ -93,6 +100,11 @@ class CycleResult:
     def tally(self) -> Tally:
         """What all runtimes did, and how long the cycle took."""
         return sum((result.tally for result in self.runtimes), Tally(seconds=self.seconds))
+
+    @property
+    def conflicts(self) -> tuple[Conflict, ...]:
+        """Those of all runtimes."""
+        return tuple(conflict for result in self.runtimes for conflict in result.conflicts)
 
     @property
     def acts_are_pending(self) -> bool:

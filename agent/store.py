@@ -15,7 +15,7 @@ from contextlib import suppress
 from agent import ledger
 from agent.errors import HostError, LedgerError, NewerLedgerError
 from agent.events import Event, Kind, Level
-from agent.files import FileSystem
+from agent.files import FileSystem, explained
 from agent.ledger import Ledger
 from agent.model import Absent, Regular
 from agent.plan import RemoveFile
@@ -60,7 +60,10 @@ class Store:
     @property
     def loss(self) -> str:
         """Why it is not known any more what stood here before us, and what to do; "" if it is."""
-        aside = self._aside()
+        try:
+            aside = self._aside()
+        except HostError:
+            return ""  # then there is more to be said than this, and who asks for the ledger says it
         if not aside:
             return ""
         these = "as that file stands" if len(aside) == 1 else "as those files stand"
@@ -215,7 +218,7 @@ class Store:
         try:
             os.makedirs(self._above, exist_ok=True)
         except OSError as error:
-            raise HostError(self.directory, f"cannot be made: {error.strerror}") from error
+            raise explained(self.directory, error) from error
         self._files.make_directory(self.directory, 0o700)
         self._files.make_directory(self._path(_ORIGINALS), 0o700)
 

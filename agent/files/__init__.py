@@ -11,5 +11,6 @@
 
 from agent.files._filesystem import FileSystem, Note, Signature
 from agent.files._paths import outermost, resolved
+from agent.files._reasons import explained
 
-__all__ = ["FileSystem", "Note", "Signature", "outermost", "resolved"]
+__all__ = ["FileSystem", "Note", "Signature", "explained", "outermost", "resolved"]

@@ -64,11 +64,17 @@ class Service:
         self.node.run(["systemctl", "stop", UNIT], check=False)
 
     def start_with(self, text: str) -> None:
-        """Start with this desired state, and wait until the daemon itself has nothing left to do."""
+        """Start with this desired state, and wait until the daemon itself has nothing left to do, which may be because
+        a person must do something."""
         cursor = self.node.cursor()
         self.desire(text)
         self.start()
-        self.await_event(Kind.CONVERGED, after=cursor)
+        ends = (Kind.CONVERGED, Kind.UNRESOLVED)
+        wait_until(
+            lambda: [event for kind in ends for event in self.events(kind, cursor)],
+            CONVERGE_DEADLINE_SECONDS,
+            "the end of the first cycle in the journal",
+        )
         self.await_nothing_pending()
 
     def cli(self, *arguments: str) -> Result:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
 
-from agent.events import Event, Kind
+from agent.events import Event, Kind, Level
 from agent.keeper import Keeper
 from agent.model import Now
 from agent.node import Places, RealHost
@@ -182,6 +183,83 @@ def test_the_journal_is_told_what_to_hide(machine: Machine) -> None:
     hidden: list[str] = []
     Keeper(machine.host, CONFIG, machine.events.append, os.geteuid(), hidden.extend).start()
     assert hidden == ["inline", "Bearer from-a-file"]
+
+
+BROKEN = "version: 1\nregistries:\n  docker.io:\n    mirror: [https://docker.m.daocloud.io]\n"
+
+
+def test_the_same_mistake_in_another_text_is_said_again(machine: Machine) -> None:
+    """Who saves a file and is told nothing takes it for good: only the same bytes are not complained about twice."""
+    machine.edit(BROKEN)
+    machine.keeper.start()
+    first = machine.said(Kind.INVALID)
+    machine.keeper.look(acts=True)
+    assert machine.events == []
+    machine.edit(BROKEN + "  # an edit\n")
+    machine.keeper.look(acts=False)
+    assert (machine.keeper.doubts, machine.events) == (True, [])
+    machine.keeper.look(acts=True)
+    assert (len(first), machine.said(Kind.INVALID)) == (2, first)
+
+
+def test_a_start_with_an_invalid_file_does_not_contradict_itself(machine: Machine) -> None:
+    """The last good state is in force before anything is said of the file."""
+    machine.edit(TWO_REGISTRIES)
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    machine.edit(BROKEN)
+    machine.start()
+    machine.events.clear()
+    machine.keeper.start()
+    assert machine.said(Kind.INVALID, Kind.LOADED) == [
+        '/etc/mirror-agent.yaml:4:5: registries.docker.io.mirror: unknown key, did you mean "mirrors"?',
+        "Nothing was changed; the state f961be9 stays in force.",
+        "the last good state f961be9 is kept in force until /etc/mirror-agent.yaml is mended",
+    ]
+
+
+TWO_FILES = TWO_REGISTRIES + "containerd: {manage: true}\n"
+
+
+def test_a_conflict_is_not_called_converged(machine: Machine) -> None:
+    """The last line of the cycle says that somebody is needed, in a kind of its own; once it is put right, and only
+    then, it says converged."""
+    machine.edit(TWO_FILES)
+    obstacle = machine.root / "etc/containerd/certs.d/docker.io"
+    obstacle.parent.mkdir(parents=True)
+    obstacle.write_text("")
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    ends = [event for event in machine.events if event.kind in {Kind.UNRESOLVED, Kind.CONVERGED, Kind.DRIFT}]
+    short = machine.keeper.state.short_generation if machine.keeper.state else ""
+    assert [(event.kind, event.level, event.outcome, event.message) for event in ends] == [
+        (Kind.UNRESOLVED, Level.WARNING, "conflict", f"{short}: 1 file written, but 1 conflict needs you")
+    ]
+    machine.events.clear()
+    machine.keeper.look(acts=True)
+    assert machine.events == []
+    obstacle.unlink()
+    machine.keeper.look(acts=True)
+    (message,) = machine.said(Kind.UNRESOLVED, Kind.CONVERGED, Kind.DRIFT)
+    assert message.startswith(f"converged {short} in ")
+    assert message.endswith(": 1 file written, 0 reloads, 0 restarts")
+
+
+def test_a_start_that_finds_a_conflict_says_so(machine: Machine) -> None:
+    """With nothing to write: neither "converged" nor silence."""
+    machine.edit(TWO_FILES)
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    found = machine.root / "etc/containerd/certs.d/docker.io"
+    shutil.rmtree(found)
+    found.write_text("")
+    machine.start()
+    machine.events.clear()
+    machine.keeper.start()
+    machine.keeper.look(acts=True)
+    assert [line.partition(": ")[2] for line in machine.said(Kind.UNRESOLVED, Kind.CONVERGED, Kind.DRIFT)] == [
+        "nothing to change, but 1 conflict needs you"
+    ]
 
 
 HUB_FILE = "etc/containerd/certs.d/docker.io/hosts.toml"
