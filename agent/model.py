@@ -332,6 +332,8 @@ class RegistryReport:
 
     `path` is the file that says so ("" if none); `hosts` ends with the registry's own endpoint unless fallback is off.
     `live` tells whether the running daemon has it; None where that cannot be told, or where there is nothing to have.
+    `state` is "" where the file says it, else what is to become of it, or why it is refused: then the hosts are wanted,
+    and not in force.
     """
 
     name: str
@@ -339,6 +341,7 @@ class RegistryReport:
     path: str = ""
     note: str = ""
     live: bool | None = None
+    state: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,6 +235,16 @@ class Plan:
         """The part that waits for the settle time and for READY=1."""
         return tuple(action for action in self.actions if isinstance(action, Reload | Restart | Recover))
 
+    def state_of(self, registry: str, path: str) -> str:
+        """Why the file at `path` does not say of a registry what it should; "" if it does."""
+        for conflict in self.conflicts:
+            if conflict.registry == registry or (not conflict.registry and conflict.path == path):
+                return f"refused: {conflict.path}: {conflict.reason}"
+        for action in self.file_actions:
+            if isinstance(action, WriteFile | RemoveFile) and action.path == path:
+                return f"to be {'written' if isinstance(action, WriteFile) else 'removed'}: {action.reason}"
+        return ""
+
     @property
     def changes_nothing(self) -> bool:
         """Nothing to do on the machine, nothing wrong, nothing pending; what is ours may become known to the ledger."""

@@ -112,7 +112,9 @@ def _registry_lines(report: RuntimeReport, width: int | None) -> Iterator[str]:
 
 
 def _own_state(registry: RegistryReport, report: RuntimeReport) -> str:
-    """Where a registry differs from its runtime."""
+    """What is not so yet, or where a registry differs from its runtime."""
+    if registry.state:
+        return f"; {registry.state}"
     if registry.live is None or report.live is None or registry.live is report.live:
         return ""
     return "; live" if registry.live else "; not live"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from agent.model import (
     DEFAULT_REGISTRY,
@@ -43,8 +43,7 @@ class Picture:
 def report(desired: DesiredState, picture: Picture, plan: Plan) -> RuntimeReport:
     """`live` is None where the running daemon cannot be asked."""
     managed = desired.docker.manage is not Manage.NEVER
-    pending = frozenset(action.registry for action in plan.file_actions) | {each.registry for each in plan.conflicts}
-    rows = tuple(_row(desired, each, picture, pending) for each in desired.registries if _concerns(each))
+    rows = [_row(desired, each, picture, plan) for each in desired.registries if _concerns(each)]
     return RuntimeReport(
         name="docker",
         title="Docker",
@@ -52,8 +51,14 @@ def report(desired: DesiredState, picture: Picture, plan: Plan) -> RuntimeReport
         version=picture.info.version if picture.info else "",
         live=None if picture.info is None or not managed else _is_live(plan),
         sentence=_sentence(picture, plan) if managed else "not managed (docker.manage is false)",
-        registries=rows if managed else (),
+        registries=tuple(_as_it_stands(row, picture, plan) for row in rows) if managed else (),
     )
+
+
+def _as_it_stands(row: RegistryReport, picture: Picture, plan: Plan) -> RegistryReport:
+    """With what the plan has to say of its file, where the running daemon does not have it, or cannot be asked."""
+    is_open = row.live is False or (row.live is None and picture.info is None)
+    return replace(row, state=plan.state_of(row.name, row.path)) if row.path and is_open else row
 
 
 def _is_live(plan: Plan) -> bool:
@@ -118,12 +123,11 @@ def _concerns(registry: Registry) -> bool:
     return bool(registry.mirrors) or registry.name == DOCKER_HUB or is_insecure(registry)
 
 
-def _row(desired: DesiredState, registry: Registry, picture: Picture, pending: frozenset[str]) -> RegistryReport:
-    """`pending` are the registries whose files are not as they should be."""
+def _row(desired: DesiredState, registry: Registry, picture: Picture, plan: Plan) -> RegistryReport:
     path, info = desired.docker.daemon_json, picture.info
     if file := picture.certs.file_of(registry.name):
         notes = (*_shadowing(desired, registry), *picture.certs.notes_of(registry.name))
-        live = None if info is None else registry.name not in pending
+        live = None if info is None else not plan.state_of(registry.name, file)
         return RegistryReport(registry.name, urls_in_order(registry), file, "; ".join(notes), live)
     if registry.name == DOCKER_HUB:
         notes = (*hub_notes(desired), *_hub_version_notes(desired, info), *picture.certs.stray)

@@ -101,10 +101,9 @@ class Containerd:
         is_done = has_migrated(observed.config)
         whole = with_migrated(desired, observed.migration) if is_done else desired
         plan = self.plan(desired, observed)
-        pending = {each.registry for each in (*plan.file_actions, *plan.conflicts)}
         tables = live_tables(observed.config, observed.migration)
         daemon = observed.daemon if kubelet is None else Daemon()
-        return report(whole, daemon, Files(paths, notes, frozenset(pending), tables, verdict))
+        return report(whole, daemon, Files(paths, notes, plan, tables, verdict))
 
     def proof(self, desired: DesiredState, observed: ObservedContainerd) -> Bait | Proof:
         from agent.runtimes import _containerd_proof

@@ -331,6 +331,25 @@ def test_status_tells_what_is_pending_what_is_live_and_what_has_drifted(machine:
     assert f"drift       docker: write /etc/docker/daemon.json (0644): {REASON}\n" in out
 
 
+def test_status_shows_what_a_registry_still_waits_for(machine: Machine) -> None:
+    """A host that is wanted and not in force is not shown as if it were: the row says what it waits for, or why."""
+    text = "version: 1\nregistries:\n  ghcr.io: {{mirrors: [https://{}.example]}}\ncontainerd: {{manage: true}}\n"
+    machine.desire(text.format("a"))
+    machine.call("apply")
+    row = "  ghcr.io  https://{}.example, then ghcr.io"
+    assert row.format("a") in machine.call("status")[1].splitlines()
+    machine.desire(text.format("b"))
+    waits = "to be written: mirrors of ghcr.io: + https://b.example, \N{MINUS SIGN} https://a.example"
+    assert f"{row.format('b')}; {waits}" in machine.call("status")[1].splitlines()
+    assert machine.document("status")["runtimes"][0]["registries"][0]["state"] == waits
+    directory = machine.root / "etc/containerd/certs.d/ghcr.io"
+    (directory / "hosts.toml").unlink()
+    directory.rmdir()
+    directory.write_text("")
+    refused = f"{row.format('b')}; refused: /etc/containerd/certs.d/ghcr.io: "
+    assert [line for line in machine.call("status")[1].splitlines() if line.startswith(refused)]
+
+
 def test_status_shows_an_invalid_file_and_what_is_in_force(machine: Machine) -> None:
     """Exit 3: the problems are there, and nothing pretends that the broken file rules."""
     machine.call("apply")

@@ -57,7 +57,10 @@ def machine(config: str | None, version: str = "1.7.24", unit: UnitState = UP) -
 
 
 def verdict(host: FakeHost, desired: DesiredState = DESIRED) -> Verdict:
-    """What status says about the runtime."""
+    """What status says about the runtime once its files are written."""
+    for action in RUNTIME.plan(desired, RUNTIME.observe(host, desired)).file_actions:
+        if isinstance(action, WriteFile) and action.path.endswith("/hosts.toml"):
+            host.put(action.path, action.content)
     report = RUNTIME.report(desired, RUNTIME.observe(host, desired))
     return Verdict(report.live, report.sentence)
 
@@ -332,8 +335,8 @@ def test_the_registries_in_the_report() -> None:
         "containerd",
         installed=True,
         version="1.5.18",
-        live=True,
-        sentence=IN_USE.sentence,
+        live=False,
+        sentence=f"{IN_USE.sentence}; 4 files are to be put right",
         registries=(
             RegistryReport(
                 "docker.io",
@@ -341,6 +344,7 @@ def test_the_registries_in_the_report() -> None:
                 f"{CERTS_D}/docker.io/hosts.toml",
                 "containerd 1.5.18 does not read override_path (1.6 does)",
                 live=False,
+                state="to be written: docker.io is new in the desired state",
             ),
             RegistryReport(
                 "quay.io",
@@ -348,14 +352,22 @@ def test_the_registries_in_the_report() -> None:
                 f"{CERTS_D}/quay.io/hosts.toml",
                 f"{CERTS_D}/quay.io/junk.crt holds no certificate in PEM form",
                 live=False,
+                state="to be written: quay.io is new in the desired state",
             ),
-            RegistryReport("r.lan:5000", ("r.lan:5000 over http",), f"{CERTS_D}/r.lan_5000_/hosts.toml", live=False),
+            RegistryReport(
+                "r.lan:5000",
+                ("r.lan:5000 over http",),
+                f"{CERTS_D}/r.lan_5000_/hosts.toml",
+                live=False,
+                state="to be written: r.lan:5000 is new in the desired state",
+            ),
             RegistryReport(
                 "_default",
                 ("http://127.0.0.1:1", "each registry itself"),
                 f"{CERTS_D}/_default/hosts.toml",
                 "containerd 1.5.18 does not read _default (1.6.17 does)",
                 live=False,
+                state="to be written: _default is new in the desired state",
             ),
         ),
     )
@@ -379,7 +391,23 @@ def test_a_registry_whose_file_is_missing_is_not_live() -> None:
         if isinstance(action, WriteFile) and action.registry == "quay.io":
             host.put(action.path, action.content)
     report = RUNTIME.report(desired, RUNTIME.observe(host, desired))
-    assert (report.live, [row.live for row in report.registries]) == (True, [False, True])
+    assert (report.live, report.sentence) == (False, f"{IN_USE.sentence}; 1 file is to be put right")
+    assert [(row.live, row.state) for row in report.registries] == [
+        (False, "to be written: ghcr.io is new in the desired state"),
+        (True, ""),
+    ]
+
+
+def test_a_registry_that_is_refused_is_not_live() -> None:
+    """What stands in the way is in the row and in the runtime's sentence: every pull of that registry fails."""
+    host = machine(table(2))
+    host.put(f"{CERTS_D}/ghcr.io", "")
+    desired = DesiredState("0", registries=(Registry("ghcr.io", "https://ghcr.io", (Mirror("https://m.cn"),)),))
+    report = RUNTIME.report(desired, RUNTIME.observe(host, desired))
+    (conflict,) = RUNTIME.plan(desired, RUNTIME.observe(host, desired)).conflicts
+    reason = f"{CERTS_D}/ghcr.io: {conflict.reason}"
+    assert (report.live, report.sentence) == (False, f"needs you: {reason}")
+    assert [(row.live, row.state) for row in report.registries] == [(False, f"refused: {reason}")]
 
 
 def test_not_managed_and_not_installed() -> None:

@@ -277,10 +277,10 @@ def test_the_directory_of_microk8s_is_managed_where_it_is_named() -> None:
     assert [action.path for action in made.actions][-1] == f"{SNAP}/certs.d/ghcr.io/hosts.toml"
     assert (made.conflicts, made.acts) == ((), ())
     found = report(host, THERE)
-    assert (found.live, found.installed, found.registries[0].live) == (True, True, False)
-    assert (
-        found.sentence
-        == f"kubelet pulls through MicroK8s's own containerd, which reads {SNAP}/certs.d; nothing to restart"
+    assert (found.live, found.installed, found.registries[0].live) == (False, True, False)
+    assert found.sentence == (
+        f"kubelet pulls through MicroK8s's own containerd, which reads {SNAP}/certs.d; nothing to restart;"
+        " 1 file is to be put right"
     )
     socket = "/var/snap/microk8s/common/run/containerd.sock"
     bait = Bait("containerd", "containerd", f"{SNAP}/certs.d", socket, Via.CRI, "")

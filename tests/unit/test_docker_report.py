@@ -159,9 +159,13 @@ def test_skip_verify_works_through_insecure_registries() -> None:
     """Its host is among the insecure ones, which is how Docker says it."""
     hub = Registry("docker.io", "", (Mirror("https://m.lan:8443", skip_verify=True),))
     shown = rows(converged(info()), hub, Registry("m.lan:8443", "https://m.lan:8443", insecure=True))
+    gained = (
+        "registry-mirrors gained https://m.lan:8443 and lost https://a.example; insecure-registries gained m.lan:8443"
+    )
+    state = f"to be written: {gained}"
     assert shown == (
-        RegistryReport("docker.io", ("https://m.lan:8443", "Docker Hub"), PATH, live=False),
-        RegistryReport("m.lan:8443", ("m.lan:8443",), PATH, "listed as insecure", live=False),
+        RegistryReport("docker.io", ("https://m.lan:8443", "Docker Hub"), PATH, live=False, state=state),
+        RegistryReport("m.lan:8443", ("m.lan:8443",), PATH, "listed as insecure", live=False, state=state),
     )
 
 
