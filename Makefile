@@ -8,7 +8,7 @@ SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run
 	packaging/completions/mirror-agent.bash tests/run.sh .ci/run
 BENCH ?=
 
-.PHONY: help setup run test lint types format unit node packaged soak hostile golden schema bench package clean
+.PHONY: help setup run test lint types format unit node packaged soak hostile coverage golden schema bench package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -49,6 +49,10 @@ soak: setup ## the crash walks in full: every system call, 2,000 instants (some 
 
 hostile: setup ## every hostile configuration on a node of each suite that runs the agent (root; most of an hour)
 	MIRROR_AGENT_SOAK=1 tests/run.sh tests/node/test_hostile.py tests/node/test_import.py --suite bookworm --suite trixie --suite forky
+
+coverage: setup ## which lines and branches the quick tests never reach (of what runs in their own process)
+	$(VENV)/coverage run -m pytest -p no:cacheprovider -q --quick tests/unit tests/cases
+	$(VENV)/coverage report
 
 golden: setup ## write the golden trees of tests/cases anew; review them with git diff
 	$(VENV)/pytest -q tests/cases --update-golden

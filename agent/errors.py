@@ -80,7 +80,16 @@ class NewerLedgerError(LedgerError):
 
 
 class LockedError(MirrorAgentError):
-    """Another mirror-agent works on this root; the message says which process and what it does."""
+    """Another mirror-agent works on this root; the message says which process and what it does. `is_daemon`: it is the
+    one that stays."""
+
+    def __init__(self, message: str, *, is_daemon: bool = False) -> None:
+        self.is_daemon = is_daemon
+        super().__init__(message)
+
+
+class OutputError(MirrorAgentError):
+    """Standard output takes nothing any more: its disk is full, or it is closed."""
 
 
 class StopAskedError(HostError):

@@ -324,4 +324,4 @@ def _take(descriptor: int, path: str) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         holder = os.pread(descriptor, 200, 0).decode("utf-8", "replace").strip() or "another mirror-agent"
-        raise LockedError(f"{holder} holds {path}") from None
+        raise LockedError(f"{holder} holds {path}", is_daemon=holder.startswith("mirror-agent run ")) from None

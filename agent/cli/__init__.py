@@ -5,16 +5,18 @@ Commands import what they need when they run: `check` and `status` are asked oft
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import traceback
 from collections.abc import Sequence
+from contextlib import suppress
 
 from agent import settings
 from agent.cli import arguments, lean
 from agent.cli.session import BUG, FAILED, USAGE, InvalidFileError, Session
-from agent.cli.terminal import open_terminal, plain
-from agent.errors import MirrorAgentError
+from agent.cli.terminal import flush, open_terminal, plain
+from agent.errors import MirrorAgentError, OutputError
 
 INTERRUPTED = 130
 PIPE_CLOSED = 141
@@ -27,13 +29,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = arguments.parse(sys.argv[1:] if argv is None else argv)
     try:
         code = _run(options)
-        sys.stdout.flush()
+        flush(sys.stdout)
     except KeyboardInterrupt:
         return INTERRUPTED
     except BrokenPipeError:
-        return _leave_pipe()
+        return _leave_output(PIPE_CLOSED)
+    except OutputError as error:
+        return _leave_output(_complain(str(error), FAILED))
     except MirrorAgentError as error:
-        return _report(error)
+        return _report(error, as_json=options.json)
     except Exception as error:  # noqa: BLE001 -- the last resort: a bug is reported in one line
         return _report_bug(error, debug=options.debug)
     return code
@@ -45,17 +49,34 @@ def _run(options: arguments.Options) -> int:
     return options.run(session)
 
 
-def _report(error: MirrorAgentError) -> int:
+def _report(error: MirrorAgentError, *, as_json: bool) -> int:
     if isinstance(error, InvalidFileError):
-        sys.stderr.write(f"{error.text}\n")
-        return FAILED
+        return _report_invalid(error, as_json=as_json)
     if isinstance(error, settings.UsageError):
         return _complain(f"{error}\nmirror-agent --help says more", USAGE)
     return _complain(f"{error}{_as_root_hint(error)}", FAILED)
 
 
+def _report_invalid(error: InvalidFileError, *, as_json: bool) -> int:
+    if as_json:
+        from agent.cli import check
+
+        answer = check.document(check.Verdict(None, problems=error.problems))
+        sys.stdout.write(json.dumps(answer, indent=1, ensure_ascii=False) + "\n")
+        return FAILED
+    return _tell(error.text, FAILED)
+
+
 def _complain(message: str, code: int) -> int:
-    sys.stderr.write(f"mirror-agent: {plain(message)}\n")
+    return _tell(f"mirror-agent: {plain(message)}", code)
+
+
+def _tell(text: str, code: int) -> int:
+    """On standard error, if there is one that takes it: the exit code says the rest."""
+    with suppress(OSError):
+        if sys.stderr is not None:
+            sys.stderr.write(f"{text}\n")
+            sys.stderr.flush()
     return code
 
 
@@ -64,10 +85,11 @@ def _as_root_hint(error: MirrorAgentError) -> str:
     return "; run it as root" if denied and os.geteuid() != 0 else ""
 
 
-def _leave_pipe() -> int:
-    """Whoever read our output has seen enough. What is still buffered must not fail when the interpreter ends."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    return PIPE_CLOSED
+def _leave_output(code: int) -> int:
+    """Nobody takes our output any more. What is still buffered must not fail when the interpreter ends."""
+    if sys.stdout is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 def _report_bug(error: Exception, *, debug: bool) -> int:

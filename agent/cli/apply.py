@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from agent.cli.session import FAILED, FINE, Session
 from agent.errors import LockedError
 
 if TYPE_CHECKING:
+    from agent.events import Event
     from agent.model import DesiredState
     from agent.node import RealHost
     from agent.outcome import CycleResult
@@ -22,6 +24,10 @@ whether the running daemons have it. Exit code 0: converged. 1: something failed
 """
 
 
+_OF_AN_ACTION = ("runtime", "action", "path", "registry", "reason")
+WHEN_DONE = "; try again when it is done"
+
+
 @dataclass(frozen=True, slots=True)
 class Gap:
     """What `revert` could not give back because nobody knows it any more: the files, a line for each, and why."""
@@ -29,6 +35,14 @@ class Gap:
     paths: tuple[str, ...]
     lines: tuple[str, ...]
     reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """What there is to tell of a cycle besides its result."""
+
+    events: tuple[Event, ...] = ()
+    gap: Gap | None = None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -43,17 +57,18 @@ def run(session: Session) -> int:
     host = session.host()
     desired = session.desired_state(host)
     runtimes.discover()  # imported before the clock of the cycle starts
+    events: list[Event] = []
     try:
-        with locked(session.places, NAME), session.events() as emit:
+        with locked(session.places, NAME), session.events(events) as emit:
             for event in host.sweep():
                 emit(event)
             result = converge.converge(desired, host, emit, acts=True)
             if _is_fine(result):
                 _remember(session, host, desired, result)
     except LockedError as error:
-        look = '"systemctl reload mirror-agent" makes it look now'
-        raise LockedError(f"{error} and converges by itself; {look}") from error
-    return report(session, result, desired.short_generation)
+        look = ' and converges by itself; "systemctl reload mirror-agent" makes it look now'
+        raise LockedError(f"{error}{look if error.is_daemon else WHEN_DONE}") from error
+    return report(session, result, desired.short_generation, Account(tuple(events)))
 
 
 def _is_fine(result: CycleResult) -> bool:
@@ -85,12 +100,12 @@ def _remember(session: Session, host: RealHost, desired: DesiredState, result: C
     host.publish(keeper.STATUS, status.encode(current))
 
 
-def report(session: Session, result: CycleResult, what: str, gap: Gap | None = None) -> int:
+def report(session: Session, result: CycleResult, what: str, account: Account) -> int:
     """The end of a cycle: what was refused or waits, and a last line. Returns the exit code."""
-    fine = _is_fine(result)
+    fine, gap = _is_fine(result), account.gap
     if session.json:
         missing = {} if gap is None else {"not_given_back": list(gap.paths), "ledger": gap.reason}
-        session.write_json({**document(result), **missing})
+        session.write_json({**document(result, account.events), **missing})
     else:
         for line in (*_open_points(result), *_missing_points(gap)):
             session.terminal.write(session.terminal.paint("warn", line))
@@ -115,12 +130,15 @@ def _open_points(result: CycleResult) -> list[str]:
     return lines
 
 
-def document(result: CycleResult) -> dict[str, Any]:
+def document(result: CycleResult, events: Sequence[Event]) -> dict[str, Any]:
     """A cycle for scripts."""
+    done = result.tally
     return {
         "generation": result.generation,
         "outcome": result.outcome.value,
         "seconds": result.seconds,
+        "done": {name: getattr(done, name) for name in ("written", "removed", "reloads", "restarts")},
+        "actions": [{name: getattr(event, name) for name in _OF_AN_ACTION} for event in events if event.action],
         "runtimes": [
             {
                 "runtime": part.runtime,

@@ -24,6 +24,7 @@ line and what would be right. Warnings do not fail. Nothing is changed. Exit cod
 """
 
 _STANDARD_INPUT = "-"
+_HANDED_OVER = ("/dev/", "/proc/self/fd/")
 _READ_AT_MOST = 4 * 1024 * 1024
 
 
@@ -48,7 +49,7 @@ def run(session: Session) -> int:
     """Print what is wrong, or that nothing is."""
     verdict = judge(session)
     if session.json:
-        session.write_json(_document(verdict))
+        session.write_json(document(verdict))
     elif verdict.found and verdict.state:
         _write_valid(session, verdict.found, verdict.state, verdict.warnings)
     else:
@@ -89,10 +90,21 @@ def _read(path: str) -> bytes:
     from agent.model import Regular, Unusable
     from agent.node import Places, RealHost
 
+    if path.startswith(_HANDED_OVER):
+        return _read_stream(path)
     state = RealHost(Places()).read(os.path.abspath(path))
     if isinstance(state, Regular):
         return state.content
     raise HostError(path, state.reason if isinstance(state, Unusable) else "no such file")
+
+
+def _read_stream(path: str) -> bytes:
+    """What a shell hands over (`/dev/stdin`, `<(…)`): a pipe, which no configuration may be."""
+    try:
+        with open(path, "rb") as stream:
+            return stream.read(_READ_AT_MOST)
+    except OSError as error:
+        raise HostError(path, str(error.strerror).lower()) from error
 
 
 def _write_valid(session: Session, found: Source, state: DesiredState, warnings: Sequence[Problem]) -> None:
@@ -111,7 +123,8 @@ def _count(number: int, one: str, many: str) -> str:
     return f"{number} {one if number == 1 else many}"
 
 
-def _document(verdict: Verdict) -> dict[str, object]:
+def document(verdict: Verdict) -> dict[str, object]:
+    """For scripts: whether it is valid, and what is to be said of it."""
     state = verdict.state
     return {
         "valid": state is not None,

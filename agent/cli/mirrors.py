@@ -97,7 +97,7 @@ def lines(chosen: Sequence[Offer], as_of: str, paint: Paint, width: int | None) 
     """A table, what its operators ask of everybody, and how old all of it is. Rows are cut to `width` columns."""
     heading, *rows = (_cut(row, width) for row in table([_HEADINGS, *map(_cells, chosen)]))
     styles = [_STYLES.get(offer.entry.state.value, "dim") for offer in chosen]
-    rules = dict.fromkeys(f"{o.entry.operator or o.entry.host}: {rule}" for o in chosen for rule in o.entry.rules)
+    rules = _rules(chosen)
     return [
         paint("strong", heading),
         *(paint(style, row) for style, row in zip(styles, rows, strict=True)),
@@ -105,6 +105,12 @@ def lines(chosen: Sequence[Offer], as_of: str, paint: Paint, width: int | None) 
         "",
         f"As of {as_of}: what others wrote down on the dates given. Mirrors come and go; nothing was tried here.",
     ]
+
+
+def _rules(chosen: Sequence[Offer]) -> list[str]:
+    """Each once, in the words that say most."""
+    said = dict.fromkeys(f"{o.entry.operator or o.entry.host}: {rule}" for o in chosen for rule in o.entry.rules)
+    return [rule for rule in said if not any(other.startswith(rule) and other != rule for other in said)]
 
 
 def _cut(row: str, width: int | None) -> str:

@@ -11,6 +11,7 @@ from agent.errors import DesiredStateError, HostError, LockedError
 
 if TYPE_CHECKING:
     from agent.cli.apply import Gap
+    from agent.events import Event
     from agent.model import DesiredState
     from agent.node import RealHost
 
@@ -30,19 +31,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(session: Session) -> int:
     """Give everything back. Raises LockedError while the daemon is there to undo it at once."""
     from agent import converge
-    from agent.cli.apply import report
+    from agent.cli.apply import WHEN_DONE, Account, report
     from agent.node import locked
 
+    events: list[Event] = []
     try:
-        with locked(session.places, NAME), session.events() as emit:
+        with locked(session.places, NAME), session.events(events) as emit:
             host = session.host()
             host.sweep()
             doubtful = tuple(path for path, entry in sorted(host.ledger().entries.items()) if entry.is_doubtful)
             result = converge.revert(_last_desired_state(session, host), host, emit)
             _forget(host)
     except LockedError as error:
-        raise LockedError(f"{error} and would undo it; first run: systemctl stop mirror-agent") from error
-    return report(session, result, "on what stood here before mirror-agent", _gap(host, doubtful))
+        stop = " and would undo it; first run: systemctl stop mirror-agent"
+        raise LockedError(f"{error}{stop if error.is_daemon else WHEN_DONE}") from error
+    account = Account(tuple(events), _gap(host, doubtful))
+    return report(session, result, "on what stood here before mirror-agent", account)
 
 
 def _gap(host: RealHost, doubtful: tuple[str, ...]) -> Gap | None:

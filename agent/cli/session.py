@@ -17,6 +17,7 @@ from agent.settings import Settings
 
 if TYPE_CHECKING:
     from agent.converge import Emit
+    from agent.events import Event, Level
     from agent.model import DesiredState
     from agent.node import Places, RealHost
     from agent.source import Source
@@ -123,17 +124,23 @@ class Session:
         self.terminal.write(json.dumps(document, indent=1, ensure_ascii=False))
 
     @contextmanager
-    def events(self) -> Iterator[Emit]:
-        """Events as lines on standard output, or nowhere when a script asks; without secrets, as in the journal."""
-        from agent.events import Event, Level
+    def events(self, into: list[Event]) -> Iterator[Emit]:
+        """Events as lines on standard output, or into a list when a script asks; without secrets, as in the journal.
+        The list is whole when this ends."""
+        from agent.events import Level
         from agent.journal import Journal
 
         def send(event: Event) -> None:
             style = {Level.ERROR: "bad", Level.WARNING: "warn"}.get(event.level, "")
             self.terminal.write(self.terminal.paint(style, event.message) if style else event.message)
 
-        journal = Journal((lambda _: None) if self.json else send, Level[self.settings.log_level.upper()])
+        journal = Journal(into.append, Level.DEBUG) if self.json else Journal(send, self._level())
         try:
             yield journal.emit
         finally:
             journal.close(timeout_seconds=10.0)
+
+    def _level(self) -> Level:
+        from agent.events import Level
+
+        return Level[self.settings.log_level.upper()]

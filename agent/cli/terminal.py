@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import sys
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import StringIO
 from typing import TextIO
 
+from agent.errors import OutputError
 from agent.settings import Color
 
 Paint = Callable[[str, str], str]
@@ -30,12 +34,13 @@ class Terminal:
     width: int | None
 
     def write(self, text: str) -> None:
-        """A text of whole lines on standard output."""
-        self.out.write(text if text.endswith("\n") or not text else text + "\n")
+        """A text of whole lines on standard output. Raises OutputError if it takes nothing any more."""
+        with _failing_as_output():
+            self.out.write(text if text.endswith("\n") or not text else text + "\n")
 
     def complain(self, text: str) -> None:
         """A line on standard error, behind what was written before it."""
-        self.out.flush()
+        flush(self.out)
         self.err.write(text + "\n")
         self.err.flush()
 
@@ -50,16 +55,43 @@ class Terminal:
 
 def open_terminal(color: Color) -> Terminal:
     """The terminal of this process. Characters that its encoding lacks are written out, never an error."""
-    for stream in (sys.stdout, sys.stderr):
+    out, err = (_Closed() if stream is None else stream for stream in (sys.stdout, sys.stderr))
+    for stream in (out, err):
         if reconfigure := getattr(stream, "reconfigure", None):
             reconfigure(errors="backslashreplace")
     return Terminal(
-        out=sys.stdout,
-        err=sys.stderr,
-        colors=_wants_colors(sys.stdout, color),
-        err_colors=_wants_colors(sys.stderr, color),
-        width=_width() if sys.stdout.isatty() else None,
+        out=out,
+        err=err,
+        colors=_wants_colors(out, color),
+        err_colors=_wants_colors(err, color),
+        width=_width() if out.isatty() else None,
     )
+
+
+class _Closed(StringIO):
+    """A descriptor that was closed before we started: whoever needs it must not take it for one that works."""
+
+    def write(self, _: str) -> int:
+        raise OSError(errno.EBADF, "is closed")
+
+
+def flush(out: TextIO | None) -> None:
+    """What is buffered for standard output. Raises OutputError if it cannot be written."""
+    if out is not None:
+        with _failing_as_output():
+            out.flush()
+
+
+@contextmanager
+def _failing_as_output() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        code = error.errno or 0
+        reason = f"{os.strerror(code).lower()} ({errno.errorcode.get(code, code)})"
+        raise OutputError(f"standard output: {'is closed' if code == errno.EBADF else reason}") from error
 
 
 def _width() -> int:

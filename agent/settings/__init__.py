@@ -13,7 +13,7 @@ Color = Literal["auto", "always", "never"]
 LogLevel = Literal["debug", "info", "notice", "warning", "error"]
 
 PREFIX = "MIRROR_AGENT_"
-_OF_THE_TESTS = PREFIX + "NODE_"
+_OF_THE_TESTS = (PREFIX + "NODE_", PREFIX + "SOAK")
 
 
 class UsageError(MirrorAgentError):

@@ -316,6 +316,26 @@ def test_apply_answers_scripts(machine: Machine) -> None:
     assert {part["runtime"]: part["outcome"] for part in answer["runtimes"]}["docker"] == "changed"
 
 
+def test_apply_and_revert_tell_scripts_what_they_did(machine: Machine) -> None:
+    """How much, and each action with its path and reason; a second call has done nothing."""
+    answer = machine.document("apply")
+    assert answer["done"] == {"written": 1, "removed": 0, "reloads": 0, "restarts": 0}
+    write = {"runtime": "docker", "action": "write", "path": "/etc/docker/daemon.json", "registry": ""}
+    assert answer["actions"] == [{**write, "reason": REASON}]
+    again = machine.document("apply")
+    assert (sum(again["done"].values()), again["actions"]) == (0, [])
+    reverted = machine.document("revert")
+    assert (reverted["done"]["written"], [each["path"] for each in reverted["actions"]]) == (1, [write["path"]])
+
+
+@pytest.mark.parametrize("command", ["plan", "apply"])
+def test_scripts_are_told_of_an_invalid_file_as_by_check(machine: Machine, command: str) -> None:
+    """The same document on standard output, and exit 1."""
+    machine.desire(INVALID)
+    code, out, err = machine.call(command, "--json")
+    assert (code, json.loads(out), err) == (1, machine.document("check"), "")
+
+
 def test_status_tells_what_is_pending_what_is_live_and_what_has_drifted(machine: Machine) -> None:
     """Exit 3 before the first apply, 0 after it, 3 again when somebody meddles; the missing steps are named."""
     code, out, _ = machine.call("status")
@@ -429,6 +449,23 @@ def test_the_daemon_is_not_disturbed(machine: Machine, command: str, advice: str
     assert err.endswith(f"{advice}\n")
 
 
+@pytest.mark.parametrize("command", ["apply", "revert"])
+def test_another_command_is_waited_for(machine: Machine, command: str) -> None:
+    """It is no daemon that converges by itself, nor one to stop."""
+    lock = machine.root / "run/mirror-agent/lock"
+    lock.parent.mkdir(parents=True)
+    with lock.open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        held.write("mirror-agent apply (pid 4711)\n")
+        held.flush()
+        said = machine.call(command)
+    assert said == (
+        1,
+        "",
+        f"mirror-agent: mirror-agent apply (pid 4711) holds {lock}; try again when it is done\n",
+    )
+
+
 # --- mirrors --------------------------------------------------------------------------------------------------------
 
 
@@ -455,3 +492,9 @@ def test_mirrors_of_an_unknown_registry(machine: Machine) -> None:
     code, out, err = machine.call("mirrors", "nowhere.example")
     assert (code, out) == (1, "")
     assert err.startswith("mirror-agent: no mirror of nowhere.example is known; there are some of: docker.io, ")
+
+
+def test_a_rule_is_said_once(machine: Machine) -> None:
+    """Two mirrors of one operator, one of which says more about the same rule."""
+    lines = machine.call("mirrors", "cr.l5d.io")[1].splitlines()
+    assert len([line for line in lines if line.startswith("DaoCloud: only images on the allowlist")]) == 1

@@ -103,6 +103,38 @@ def test_a_closed_standard_input_is_said(capsys: pytest.CaptureFixture[str], mon
     assert capsys.readouterr().err == "mirror-agent: standard input: is closed\n"
 
 
+def _said_by(words: list[str], tmp_path: Path, redirection: str) -> tuple[int, str]:
+    """Exit code and standard error of a command below a root of its own, with a redirection of the shell."""
+    (tmp_path / "x.yaml").write_text("version: 1\n")
+    call = ["sh", "-c", f'exec "$0" "$@" {redirection}', *COMMAND, *words]
+    done = subprocess.run(call, stderr=subprocess.PIPE, text=True, check=False, timeout=60, cwd=ROOT)
+    return done.returncode, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("redirection", "reason"), [(">/dev/full", "no space left on device (ENOSPC)"), (">&-", "is closed")]
+)
+def test_an_output_that_takes_nothing_is_an_expected_failure(tmp_path: Path, redirection: str, reason: str) -> None:
+    """A full disk or a closed descriptor behind standard output: exit 1 and one line, not "a bug"."""
+    said = _said_by(["check", f"{tmp_path}/x.yaml"], tmp_path, redirection)
+    assert said == (1, f"mirror-agent: standard output: {reason}\n")
+
+
+def test_nobody_to_complain_to_changes_no_exit_code(tmp_path: Path) -> None:
+    """Standard error closed, or full."""
+    wrong = ["check", f"{tmp_path}/none.yaml"]
+    codes = [_said_by(wrong, tmp_path, f"2>{where}")[0] for where in ("&-", "/dev/full")]
+    assert codes == [1, 1]
+
+
+@pytest.mark.parametrize("place", ["/dev/stdin", "/proc/self/fd/0", "/dev/fd/0"])
+def test_check_reads_what_a_shell_hands_over(place: str) -> None:
+    """`check /dev/stdin` and `check <(...)` name pipes."""
+    call = [*COMMAND, "check", place]
+    done = subprocess.run(call, input=b"version: 1\n", capture_output=True, check=False, timeout=60, cwd=ROOT)
+    assert (done.returncode, done.stdout.startswith(f"{place} is valid: ".encode())) == (0, True), done.stderr
+
+
 def test_ctrl_c_is_130_without_a_word() -> None:
     """As a shell expects of an interrupted command."""
     with subprocess.Popen(

@@ -60,9 +60,10 @@ def test_a_wrong_variable_is_named_with_what_would_be_right(
     assert [word for word in words if word not in str(caught.value)] == []
 
 
-def test_the_variables_of_the_node_tests_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What steers the node tests of a checkout does not disturb the program they run."""
+def test_the_variables_of_the_tests_are_theirs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What steers the tests of a checkout does not disturb the program they run."""
     monkeypatch.setenv("MIRROR_AGENT_NODE_TESTS", "required")
+    monkeypatch.setenv("MIRROR_AGENT_SOAK", "1")
     assert settings.load({}) == Settings()
 
 
