@@ -17,6 +17,8 @@ from agent.runtimes._docker_reload import CLEARING, INSECURE, Running
 from agent.runtimes._json_text import texts_of, value_of
 
 _PREFIX = f"{INSECURE}["
+_NULL = "null"
+"""To Docker an empty list, at a reload too; it is given back as it was written."""
 
 
 def is_item(key: str) -> bool:
@@ -62,8 +64,9 @@ class InsecureSet:
         return texts if sorted(merged) == sorted(texts) else merged
 
     def _value(self, texts: tuple[str, ...], merged: tuple[str, ...]) -> str | None:
-        if not merged and not self.wanted and self.owned.get(INSECURE) is None:
-            return None
+        before_us = self.owned.get(INSECURE)
+        if not merged and not self.wanted and before_us in {None, _NULL}:
+            return before_us
         return self.current if merged == texts else f"[{','.join(merged)}]"
 
     def _reason(self, value: str | None) -> str:

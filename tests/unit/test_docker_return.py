@@ -254,6 +254,22 @@ def test_foreign_insecure_registries_outlive_ours() -> None:
     assert plan(host, NOTHING) == Plan("docker", releases=(Release(PATH),))
 
 
+def test_a_set_that_was_null_is_null_again() -> None:
+    """It is given back as it was written, and Docker lets go of ours with it (SIGHUP takes null for an empty list)."""
+    before = b'{ "insecure-registries": null, "debug": true }'
+    host = machine(before.decode(), answer=info())
+    first = plan(host, desired(insecure=("ours.lan",)))
+    host.stored_ledger = host.stored_ledger.with_claims("docker", first.claims)
+    host.keep_original(before)
+    host.put(PATH, text_of(first))
+    host.answers[(SOCKET, "/info")] = info(insecure=("ours.lan",))
+    back = plan(host, NOTHING)
+    assert (text_of(back), [act.reason for act in back.acts]) == (
+        before.decode(),
+        ["insecure-registries lost ours.lan"],
+    )
+
+
 def test_an_insecure_registry_leaves_while_another_stays() -> None:
     """Only what is no longer desired is released."""
     keys = {f"insecure-registries[{host}]": None for host in ("a.lan", "b.lan")}
@@ -282,7 +298,9 @@ def foreign_files(draw: st.DrawFn) -> bytes:
     if draw(st.booleans()):
         members["registry-mirrors"] = draw(st.sampled_from(("[]", '["https://old.example/"]', f'[ "{A}" ]', "null")))
     if draw(st.booleans()):
-        members["insecure-registries"] = draw(st.sampled_from(("[]", '[\n"x.lan"]', '["HTTP://Y.lan:5000", "z"]')))
+        members["insecure-registries"] = draw(
+            st.sampled_from(("[]", "null", '[\n"x.lan"]', '["HTTP://Y.lan:5000", "z"]'))
+        )
     if draw(st.booleans()):
         members["debug"] = draw(st.sampled_from(("true", "false", "null")))
     before, between, colon, after = draw(
