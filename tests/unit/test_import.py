@@ -58,7 +58,7 @@ MIRROR = st.fixed_dictionaries(
         "capabilities": st.lists(st.sampled_from(["pull", "resolve", "push"]), min_size=1, unique=True),
         "ca": st.just("/etc/ca.pem"),
         "skip_verify": st.booleans(),
-        "header": st.just({"X-Node": ["1", "true"]}),
+        "header": st.just({"X-Node": ["true"]}),
         "dial_timeout": st.sampled_from(["3s", "30s", "1m30s"]),
     },
 )
@@ -95,7 +95,8 @@ def rich_yaml(draw: st.DrawFn) -> str:
 @settings(max_examples=120, deadline=None)
 @given(foreign_machines, trees.desired_yaml() | rich_yaml())
 def test_what_we_have_written_is_imported_as_it_was_meant(files: dict[str, str], yaml: str) -> None:
-    """On any node that a desired state was applied to: import it, apply that, and not one file is touched."""
+    """On any node that a desired state was applied to: import it, apply that, and not one file is touched. A header is
+    not shown, whose file is closed; what names it waits for the file that it is to be put into."""
     with machine(files | BOTH) as root:
         if run(root, yaml)[0].outcome not in {Outcome.CHANGED, Outcome.UNCHANGED}:
             return
@@ -105,7 +106,9 @@ def test_what_we_have_written_is_imported_as_it_was_meant(files: dict[str, str],
         text = imported(root)
         result, events = run(root, text)
         assert trees.snapshot(root, without=OURS) == before, text
-        assert (result.outcome, result.tally.is_empty) == (Outcome.UNCHANGED, True), [each.message for each in events]
+        ends = {Outcome.UNCHANGED, Outcome.CONFLICT} if "is not shown" in text else {Outcome.UNCHANGED}
+        assert result.tally.is_empty, [each.message for each in events]
+        assert result.outcome in ends, [each.message for each in events]
 
 
 @settings(max_examples=60, deadline=None)
