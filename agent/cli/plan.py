@@ -10,6 +10,8 @@ from agent.cli.session import FINE, NOT_LIVE, Session
 from agent.cli.terminal import Paint, plain
 
 if TYPE_CHECKING:
+    from agent.model import DesiredState
+    from agent.node import RealHost
     from agent.plan import Plan
 
 NAME = "plan"
@@ -34,14 +36,30 @@ def run(session: Session) -> int:
     host = session.host()
     desired = session.desired_state(host)
     plans = converge.plans(desired, host)
+    waiting = tuple(_left_waiting(desired, host))
     if session.json:
         from agent import describe
 
-        session.write_json({"generation": desired.generation, "plans": [describe.document(plan) for plan in plans]})
+        documents = [describe.document(plan) for plan in plans]
+        session.write_json({"generation": desired.generation, "plans": documents, "left": list(waiting)})
     else:
+        for line in waiting:
+            session.terminal.write(plain(line))
         session.terminal.write("".join(text(plans, session.terminal.paint)))
         session.terminal.write(f"{_summary(plans, session.settings.config)}\n")
     return FINE if all(plan.changes_nothing for plan in plans) else NOT_LIVE
+
+
+def _left_waiting(desired: DesiredState, host: RealHost) -> Iterator[str]:
+    """What we own for a runtime that is gone. Without the runtime it does nothing, and it is right when that is back;
+    what was never ours to install is not ours to clear away."""
+    from agent import converge
+
+    for report in converge.reports(desired, host):
+        owned = [entry.path for entry in host.ledger().owned_by(report.name)]
+        if owned and not report.installed and not report.registries:
+            why = "it is not installed any more, so what was written for it stays as it is, for when it is back"
+            yield f"{report.name}: {why}: {', '.join(owned)}"
 
 
 def text(plans: Sequence[Plan], paint: Paint) -> Iterator[str]:

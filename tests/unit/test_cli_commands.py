@@ -240,6 +240,24 @@ def test_plan_counts_what_the_ledger_learns_as_nothing(machine: Machine) -> None
     assert (code, out.splitlines()[-1].partition(":")[0]) == (0, "Nothing to change")
 
 
+def test_plan_says_what_stays_for_a_runtime_that_is_gone(machine: Machine) -> None:
+    """manage: auto, and its program was removed: the files wait for it, which is no change; revert takes them back."""
+    program = machine.root / "usr/bin/containerd"
+    program.parent.mkdir(parents=True)
+    program.write_text("")
+    machine.desire("version: 1\nregistries:\n  ghcr.io: {mirrors: [https://m.example]}\ndocker: {manage: false}\n")
+    machine.call("apply")
+    program.unlink()
+    file = machine.root / "etc/containerd/certs.d/ghcr.io/hosts.toml"
+    code, out, _ = machine.call("plan")
+    assert (code, file.exists()) == (0, True)
+    assert out.splitlines()[0] == (
+        "containerd: it is not installed any more, so what was written for it stays as it is, for when it is back:"
+        " /etc/containerd/certs.d/ghcr.io/hosts.toml, /etc/containerd/config.toml"
+    )
+    assert (machine.call("revert")[0], file.exists()) == (0, False)
+
+
 def test_plan_shows_a_conflict(machine: Machine) -> None:
     """A file that cannot be parsed is not overwritten: exit 3, and what a person has to do."""
     machine.daemon_json.write_text("{")
