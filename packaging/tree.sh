@@ -36,7 +36,7 @@ code() {
 }
 
 around() {
-    place 644 "$units/" systemd/*.service
+    place 644 "$units/" systemd/*.service systemd/*.timer
     place 644 /usr/lib/systemd/catalog/ packaging/*.catalog
     place 640 /etc/mirror-agent.yaml packaging/mirror-agent.yaml
     place 644 /usr/share/mirror-agent/ agent/data/mirror-agent.schema.json

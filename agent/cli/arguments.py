@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from agent import __version__
-from agent.cli import apply, check, explain, import_, mirrors, plan, revert, run, status
+from agent.cli import apply, check, explain, import_, mirrors, plan, probe, revert, run, status
 from agent.cli.session import Session
 
-_FLAGS = ("root", "config", "state_dir", "run_dir", "log_level", "color", "debug")
+_FLAGS = ("root", "config", "state_dir", "run_dir", "probe_dir", "log_level", "color", "debug")
 
 _DESCRIPTION = """\
 Keeps the registry mirrors of containerd and Docker as one file says: /etc/mirror-agent.yaml.
@@ -78,7 +78,7 @@ class Options:
     debug: bool
 
 
-_COMMANDS: tuple[Command, ...] = (run, check, plan, apply, status, explain, import_, mirrors, revert)
+_COMMANDS: tuple[Command, ...] = (run, check, plan, apply, status, explain, import_, mirrors, revert, probe)
 
 
 def parse(argv: Sequence[str]) -> Options:
@@ -143,6 +143,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--log-level", choices=_LEVELS, default=absent, help=argparse.SUPPRESS)
     group.add_argument("--state-dir", metavar="DIR", default=absent, help=argparse.SUPPRESS)
     group.add_argument("--run-dir", metavar="DIR", default=absent, help=argparse.SUPPRESS)
+    group.add_argument("--probe-dir", metavar="DIR", default=absent, help=argparse.SUPPRESS)
 
 
 _LEVELS = ("debug", "info", "notice", "warning", "error")

@@ -16,7 +16,7 @@ from agent.image import Image
 from agent.model import DEFAULT_REGISTRY, DOCKER_HUB, DesiredState, Header, Mirror, Registry, Regular
 from agent.node import RealHost
 from agent.probe import Limits, Result, Target, Verdict, probe
-from agent.probe.pace import PROBES_A_MINUTE, crowded
+from agent.probe.pace import crowded
 from agent.route import OF_USE, default_endpoint
 from agent.settings import UsageError
 
@@ -151,9 +151,7 @@ def _probed(session: Session, chosen: Sequence[Candidate], wanted: Image | None)
         for target in [Target(_here(session, host, each.mirror), wanted or image_for(each), checks_content=content)]
     }
     for site, count in crowded(each.mirror.url.partition("://")[2].partition("/")[0] for each in chosen).items():
-        session.terminal.complain(
-            f"{count} mirrors of {site}: {PROBES_A_MINUTE} a minute, to stay below its rate limit"
-        )
+        session.terminal.complain(f"{count} mirrors of {site}: a few a minute, to stay below its rate limit")
     progress = _Progress(session.terminal, len(targets))
     try:
         for result in probe([target for target, _ in targets.values()], limits):

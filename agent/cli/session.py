@@ -119,6 +119,11 @@ class Session:
         """Where it really lies."""
         return self.settings.run_dir if self.settings.root == "/" else self.settings.root + self.settings.run_dir
 
+    @property
+    def probe_directory(self) -> str:
+        """The same, of the probe's own."""
+        return self.settings.probe_dir if self.settings.root == "/" else self.settings.root + self.settings.probe_dir
+
     def write_json(self, document: object) -> None:
         """For scripts: one JSON document."""
         self.terminal.write(json.dumps(document, indent=1, ensure_ascii=False))

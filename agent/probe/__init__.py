@@ -8,7 +8,8 @@ underscore.
 from __future__ import annotations
 
 from agent.probe._crowd import Limits, Result, probe
+from agent.probe.pace import Pace
 from agent.probe.target import Target
 from agent.probe.verdict import Finding, Verdict
 
-__all__ = ["Finding", "Limits", "Result", "Target", "Verdict", "probe"]
+__all__ = ["Finding", "Limits", "Pace", "Result", "Target", "Verdict", "probe"]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 from agent.probe._transport import Progress
 from agent.probe._visit import visit
-from agent.probe.pace import Pace, site_of
+from agent.probe.pace import Pace, site_of_url
 from agent.probe.target import Target
 from agent.probe.verdict import Finding, Verdict
 
@@ -25,7 +25,7 @@ _GRACE_SECONDS = 0.25
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`deadline_seconds` is for one probe in all; at most `at_once` run at a time."""
+    """`deadline_seconds` is for one probe in all, unless its target has its own; at most `at_once` run at a time."""
 
     deadline_seconds: float = 10.0
     at_once: int = 8
@@ -48,19 +48,24 @@ class _Running:
     progress: Progress
     began: float
 
+    @property
+    def site(self) -> str:
+        return site_of_url(self.target.mirror.url)
 
-def probe(targets: Sequence[Target], limits: Limits | None = None) -> Iterator[Result]:
-    """The result of each target as it comes in. Hosts of one operator wait for each other where they are many."""
-    yield from _Crowd(targets, limits or Limits()).results()
+
+def probe(targets: Sequence[Target], limits: Limits | None = None, pace: Pace | None = None) -> Iterator[Result]:
+    """The result of each target as it comes in. Hosts of one operator wait for each other where they are many; `pace`
+    knows of those that were probed before."""
+    yield from _Crowd(targets, limits or Limits(), pace or Pace()).results()
 
 
 class _Crowd:
     """Those that wait, those that run, and what comes back from them."""
 
-    def __init__(self, targets: Sequence[Target], limits: Limits) -> None:
+    def __init__(self, targets: Sequence[Target], limits: Limits, pace: Pace) -> None:
         self._waiting = list(targets)
         self._limits = limits
-        self._pace = Pace()
+        self._pace = pace
         self._running: dict[int, _Running] = {}
         self._done: queue.SimpleQueue[tuple[int, Finding, float]] = queue.SimpleQueue()
         self._count = 0
@@ -81,11 +86,11 @@ class _Crowd:
             if len(self._running) >= self._limits.at_once:
                 break
             now = time.monotonic()
-            site = site_of(target.mirror.url.partition("://")[2].partition("/")[0])
-            earliest = self._pace.earliest(site, now)
+            site = site_of_url(target.mirror.url)
+            earliest = self._pace.earliest(site, now, target.most_requests)
             if earliest <= now:
                 self._waiting.remove(target)
-                self._pace.begin(site, now)
+                self._pace.begin(site, now, target.most_requests)
                 wake = min(wake, self._start(target, now) + _GRACE_SECONDS)
             else:
                 wake = min(wake, earliest)
@@ -93,7 +98,8 @@ class _Crowd:
 
     def _start(self, target: Target, now: float) -> float:
         self._count += 1
-        running = _Running(target, Progress(now + self._limits.deadline_seconds), now)
+        seconds = target.timeout_seconds or self._limits.deadline_seconds
+        running = _Running(target, Progress(now + seconds), now)
         self._running[self._count] = running
         arguments = (self._count, running, self._done)
         threading.Thread(target=_visit, args=arguments, name=f"probe-{self._count}", daemon=True).start()
@@ -107,7 +113,7 @@ class _Crowd:
             yield from self._overdue()
             return
         if running := self._running.pop(number, None):
-            yield _result(running, finding, ended)
+            yield self._result(running, finding, ended)
 
     def _overdue(self) -> Iterator[Result]:
         now = time.monotonic()
@@ -115,11 +121,12 @@ class _Crowd:
             if now >= running.progress.deadline + _GRACE_SECONDS:
                 del self._running[number]
                 running.progress.end()
-                yield _result(running, running.progress.overdue(), now)
+                yield self._result(running, running.progress.overdue(), now)
 
-
-def _result(running: _Running, finding: Finding, ended: float) -> Result:
-    return Result(running.target, finding, ended - running.began, running.progress.requests)
+    def _result(self, running: _Running, finding: Finding, ended: float) -> Result:
+        target, requests = running.target, running.progress.requests
+        self._pace.end(running.site, (running.began, target.most_requests), ended, requests)
+        return Result(target, finding, ended - running.began, requests)
 
 
 def _visit(number: int, running: _Running, done: queue.SimpleQueue[tuple[int, Finding, float]]) -> None:

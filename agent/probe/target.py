@@ -6,17 +6,25 @@ from dataclasses import dataclass
 
 from agent.image import Image
 from agent.model import Mirror
+from agent.probe.pace import REQUESTS_A_PROBE, REQUESTS_FOR_CONTENT
 from agent.route import api_root, manifest_url
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
     """One probe. The mirror's paths are those of this machine, and its header files stand among its headers. An image
-    with both tag and digest is asked by its tag, and the digest is what the tag should lead to."""
+    with both tag and digest is asked by its tag, and the digest is what the tag should lead to. `timeout_seconds`: for
+    this probe in all, if it is not what the others have."""
 
     mirror: Mirror
     image: Image
     checks_content: bool = False
+    timeout_seconds: float = 0.0
+
+    @property
+    def most_requests(self) -> int:
+        """What is set aside for it."""
+        return REQUESTS_A_PROBE + (REQUESTS_FOR_CONTENT if self.checks_content else 0)
 
     @property
     def asked_image(self) -> Image:

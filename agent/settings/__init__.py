@@ -28,6 +28,7 @@ class Settings:
     root: str = "/"
     state_dir: str = "/var/lib/mirror-agent"
     run_dir: str = "/run/mirror-agent"
+    probe_dir: str = "/run/mirror-agent-probe"
     log_level: LogLevel = "info"
     color: Color = "auto"
     debug: bool = False
@@ -69,7 +70,7 @@ def _located(settings: Settings) -> Settings:
     root = os.path.abspath(settings.root)
     if not os.path.isdir(root):
         raise UsageError(f"--root {settings.root}: no such directory")
-    paths = {name: getattr(settings, name) for name in ("config", "state_dir", "run_dir")}
+    paths = {name: getattr(settings, name) for name in ("config", "state_dir", "run_dir", "probe_dir")}
     for name, path in paths.items():
         if root != "/" and not path.startswith("/"):
             option = "--" + name.replace("_", "-")

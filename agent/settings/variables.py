@@ -20,6 +20,7 @@ class Variables(BaseSettings):
     root: str | None = None
     state_dir: str | None = None
     run_dir: str | None = None
+    probe_dir: str | None = None
     log_level: LogLevel | None = None
     color: Color | None = None
     debug: bool | None = None

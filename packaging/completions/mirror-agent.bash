@@ -3,8 +3,8 @@
 
 _mirror_agent() {
     local cur=${COMP_WORDS[COMP_CWORD]} prev='' command='' word i
-    local common='--help --root --config --json --color --debug --log-level --state-dir --run-dir'
-    local commands='run check plan apply status explain import mirrors revert'
+    local common='--help --root --config --json --color --debug --log-level --state-dir --run-dir --probe-dir'
+    local commands='run check plan apply status explain import mirrors revert probe'
     COMPREPLY=()
 
     # readline makes three words of --root=DIR
@@ -16,7 +16,7 @@ _mirror_agent() {
     fi
 
     case $prev in
-        --root | --state-dir | --run-dir)
+        --root | --state-dir | --run-dir | --probe-dir)
             compopt -o filenames 2>/dev/null
             mapfile -t COMPREPLY < <(compgen -d -- "$cur")
             return
@@ -43,7 +43,7 @@ _mirror_agent() {
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
-            --root | --config | --color | --log-level | --state-dir | --run-dir | --image | --timeout)
+            --root | --config | --color | --log-level | --state-dir | --run-dir | --probe-dir | --image | --timeout)
                 if [[ ${COMP_WORDS[i + 1]} == '=' ]]; then ((i += 2)); else ((i += 1)); fi
                 ;;
             -?*) ;;

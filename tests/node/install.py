@@ -20,6 +20,8 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 PRIVATE_TREE = "/usr/lib/mirror-agent"
 INSTALLED = "/usr/bin/mirror-agent"
 UNIT = "mirror-agent.service"
+PROBE = "mirror-agent-probe.service"
+PROBE_TIMER = "mirror-agent-probe.timer"
 PIP_TIMEOUT_SECONDS = 600
 INSTALL_TIMEOUT_SECONDS = 180
 # Suites whose own Python is too old for the agent: there, only the package works.
@@ -51,7 +53,7 @@ def install(node: Node) -> None:
     """
     if from_package():
         install_deb(node, built().deb)
-        node.run(["systemctl", "disable", "--now", UNIT])
+        node.run(["systemctl", "disable", "--now", UNIT, PROBE_TIMER])
         node.run("rm -rf /etc/mirror-agent.yaml /var/lib/mirror-agent /run/mirror-agent")
     else:
         _install_checkout(node)
@@ -80,7 +82,7 @@ def _install_checkout(node: Node) -> None:
     _unpack(node, "site-packages", site_packages(_python_version(node)))
     _unpack(node, "agent", REPOSITORY / "agent")
     node.put(INSTALLED, _LAUNCHER, 0o755)
-    for unit in sorted((REPOSITORY / "systemd").glob("*.service")):
+    for unit in sorted((REPOSITORY / "systemd").glob("mirror-agent*")):
         node.put(f"/lib/systemd/system/{unit.name}", unit.read_bytes())
     for catalogue in sorted((REPOSITORY / "packaging").glob("*.catalog")):
         node.put(f"/usr/lib/systemd/catalog/{catalogue.name}", catalogue.read_bytes())

@@ -59,7 +59,9 @@ for path in /etc/docker/daemon.json {CERTS_D} /etc/containerd /etc/docker; do
   while mountpoint -q "$path"; do umount "$path"; done
   chattr -R -f -i -a "$path"
 done
-rm -rf {DESIRED_STATE} /var/lib/mirror-agent /run/mirror-agent /etc/systemd/system/mirror-agent.service.d
+systemctl stop mirror-agent-probe.timer mirror-agent-probe 2>/dev/null
+rm -rf {DESIRED_STATE} /var/lib/mirror-agent /run/mirror-agent /etc/systemd/system/mirror-agent*.d
+rm -rf /run/mirror-agent-probe /run/private/mirror-agent-probe
 for name in docker containerd; do
   mkdir -p "/etc/$name"
   [ -f {CONFIG_TOML} ] && [ ! -L {CONFIG_TOML} ] && cmp -s /root/etc-containerd/config.toml {CONFIG_TOML} &&

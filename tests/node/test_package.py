@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.install import INSTALL_TIMEOUT_SECONDS, UNIT, install_deb
+from tests.node.install import INSTALL_TIMEOUT_SECONDS, PROBE_TIMER, UNIT, install_deb
 from tests.node.machine import Node
 from tests.node.nspawn import overlay, scratch_directory
 from tests.node.pulls import cri_call, cri_pull, docker_info, docker_mirrors, docker_pull
@@ -66,10 +66,14 @@ def bare(rig: Rig) -> Iterator[Rig]:
 
 
 def purge(node: Node) -> None:
-    node.run(f"systemctl unmask {UNIT} 2>/dev/null; dpkg --purge {PACKAGE} 2>/dev/null; rm -f /etc/mirror-agent.yaml*")
+    node.run(
+        f"systemctl unmask {UNIT} {PROBE_TIMER} 2>/dev/null; dpkg --purge {PACKAGE} 2>/dev/null;"
+        " rm -f /etc/mirror-agent.yaml*"
+    )
     node.run(
         "rm -rf /usr/lib/mirror-agent /usr/bin/mirror-agent /usr/share/*/mirror-agent /var/lib/mirror-agent"
-        " /run/mirror-agent /usr/lib/systemd/catalog/mirror-agent* /lib/systemd/system/mirror-agent.service;"
+        " /run/mirror-agent /usr/lib/systemd/catalog/mirror-agent* /lib/systemd/system/mirror-agent*;"
+        " rm -rf /run/mirror-agent-probe /run/private/mirror-agent-probe;"
         " systemctl daemon-reload; journalctl --update-catalog"
     )
 
@@ -79,7 +83,8 @@ def left_over(node: Node) -> str:
     return node.run(
         "find / -xdev -name '*mirror-agent*' ! -path '/root/*' ! -path '/proc/*';"
         " find /run /var/lib/systemd /etc/systemd -name '*mirror-agent*';"
-        f" systemctl list-unit-files --no-legend 'mirror-agent*'; systemctl list-units --all --no-legend {UNIT};"
+        " systemctl list-unit-files --no-legend 'mirror-agent*';"
+        " systemctl list-units --all --no-legend 'mirror-agent*';"
         f" dpkg-query -W {PACKAGE} 2>/dev/null; journalctl --list-catalog 2>/dev/null | grep -i mirror-agent; true"
     ).out
 

@@ -72,7 +72,7 @@ def test_every_word_that_an_option_takes(page: str) -> None:
     options = {tag.split(", ")[-1].split(" ")[0]: text for tag, text in lists(page)["options"].items()}
     for name, each in all_options().items():
         assert [word for word in each.choices or () if word not in options[name]] == []
-    for name in ("config", "state_dir", "run_dir"):
+    for name in ("config", "state_dir", "run_dir", "probe_dir"):
         assert getattr(Settings(), name) in options["--" + name.replace("_", "-")]
 
 

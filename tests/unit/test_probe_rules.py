@@ -158,6 +158,23 @@ def test_no_minute_has_too_many_requests(waits: list[float]) -> None:
         assert in_a_minute * REQUESTS_A_PROBE <= REQUESTS_A_MINUTE
 
 
+@given(st.lists(st.tuples(st.floats(0, 20), st.integers(0, 8), st.booleans()), max_size=40))
+def test_what_was_not_needed_is_free_again(probes: list[tuple[float, int, bool]]) -> None:
+    """In any 60 seconds no more requests than the pace allows, by what was made, however little each probe needed of
+    the 5 or 8 that were set aside for it; and it never waits for more than a minute."""
+    pace, now, made = Pace(10), 1000.0, []
+    for seconds, needed, checks in probes:
+        most = 8 if checks else 5
+        begins = pace.earliest("x.example", now, most)
+        assert now <= begins <= now + 60
+        pace.begin("x.example", begins, most)
+        now = begins + seconds
+        pace.end("x.example", (begins, most), now, min(needed, most))
+        made.append((now, min(needed, most)))
+    for first, _ in made:
+        assert sum(count for at, count in made if first <= at < first + 60) <= 10
+
+
 def test_a_local_mirror_is_not_paced() -> None:
     """Nothing is counted where there is no site."""
     pace = Pace()

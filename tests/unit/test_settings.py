@@ -13,7 +13,7 @@ from agent.settings import Settings, UsageError
 
 @pytest.fixture(autouse=True)
 def no_variables(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("CONFIG", "ROOT", "STATE_DIR", "RUN_DIR", "LOG_LEVEL", "COLOR", "DEBUG"):
+    for name in ("CONFIG", "ROOT", "STATE_DIR", "RUN_DIR", "PROBE_DIR", "LOG_LEVEL", "COLOR", "DEBUG"):
         monkeypatch.delenv(f"MIRROR_AGENT_{name}", raising=False)
 
 
@@ -24,6 +24,7 @@ def test_nothing_given_means_the_packaged_places() -> None:
         root="/",
         state_dir="/var/lib/mirror-agent",
         run_dir="/run/mirror-agent",
+        probe_dir="/run/mirror-agent-probe",
         log_level="info",
         color="auto",
         debug=False,

@@ -1,0 +1,103 @@
+"""What `probe` reads and what it leaves: the daemon's targets, and the verdicts over them in a directory of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from agent.cli.session import Session
+from agent.errors import MirrorAgentError
+from agent.targets import MAX_BYTES, ProbeTarget, Sample, decode_samples, decode_targets, encode_samples
+
+_SLACK_SECONDS = 5.0
+"""What is due so soon is done now: the daemon starts the probe when the first is due, and the next may follow soon."""
+_SAID = "said"
+_MODE = 0o644
+
+
+class Verdicts:
+    """The targets as the daemon last wrote them, with the newest verdict over each. Raises MirrorAgentError."""
+
+    def __init__(self, session: Session, targets_path: str) -> None:
+        self._session = session
+        self._targets_path = targets_path
+        self._name = f"{session.settings.probe_dir}/verdicts.json"
+        self._samples = {each.key: each for each in decode_samples(self._found("verdicts.json"), time.time())}
+        self.targets: tuple[ProbeTarget, ...] = ()
+        self.look()
+
+    def look(self) -> None:
+        """Read the targets again; without the file there are none."""
+        data = _read(self._targets_path)
+        try:
+            self.targets = decode_targets(data) if data else ()
+        except ValueError as error:
+            raise MirrorAgentError(
+                f"{self._targets_path}: {error}; the daemon writes it anew when it starts"
+            ) from error
+
+    def due(self) -> list[ProbeTarget]:
+        """Those whose time has come, the longest overdue first; none for which a verdict has been given since then."""
+        now = time.time()
+        found = [each for each in self.targets if is_due(each, self._samples.get(each.key), now)]
+        return sorted(found, key=lambda each: each.due)
+
+    def of(self, target: ProbeTarget) -> Sample | None:
+        """The last verdict over a target."""
+        return self._samples.get(target.key)
+
+    def all(self) -> tuple[Sample, ...]:
+        """The last verdicts over what is listed, in its order."""
+        keys = dict.fromkeys(each.key for each in self.targets)
+        return tuple(self._samples[key] for key in keys if key in self._samples)
+
+    def note(self, sample: Sample) -> None:
+        """Keep a new verdict, and write them all. Raises HostError."""
+        self._samples[sample.key] = sample
+        self.write()
+
+    def forget(self, targets: Iterable[ProbeTarget]) -> None:
+        """Over these nothing can be said any more."""
+        for target in targets:
+            self._samples.pop(target.key, None)
+
+    def write(self) -> None:
+        """Whole, for everybody to read; what is no longer listed goes. Raises HostError."""
+        self._replace("verdicts.json", encode_samples(self.all()))
+
+    def say_once(self, lines: Iterable[str]) -> None:
+        """Lines for the journal, each once while it is true, however often the probe runs. Raises HostError."""
+        text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
+        said = self._found(_SAID).decode("utf-8", "replace")
+        for line in text.splitlines():
+            if line not in said.splitlines():
+                self._session.terminal.complain(f"mirror-agent: {line}")
+        if text != said:
+            self._replace(_SAID, text.encode())
+
+    def _found(self, name: str) -> bytes:
+        return _read(f"{self._session.probe_directory}/{name}")
+
+    def _replace(self, name: str, content: bytes) -> None:
+        from agent.files import FileSystem
+
+        settings = self._session.settings
+        place = FileSystem(settings.root, (settings.probe_dir,))
+        place.replace_file(f"{settings.probe_dir}/{name}", content, _MODE, durable=False)
+
+
+def is_due(target: ProbeTarget, sample: Sample | None, now: float) -> bool:
+    """Whether its time has come. A verdict from behind that time is an answer already, which the daemon has not read
+    yet: so a daemon that is not there has nothing probed for ever."""
+    return target.due <= now + _SLACK_SECONDS and (sample is None or sample.at < target.due)
+
+
+def _read(path: str) -> bytes:
+    """Nothing if there is none; at most what the format allows, and one byte to tell that there is more."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise MirrorAgentError(f"{path} cannot be read: {error.strerror}") from error
