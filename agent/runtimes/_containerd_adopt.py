@@ -28,7 +28,7 @@ from agent.runtimes._containerd_config import Daemon, look_at_daemon
 from agent.runtimes._distributions import DISTRIBUTIONS, Charge, Distribution, in_charge
 from agent.runtimes._hosts_adopt import Origin, adopt
 from agent.runtimes._hosts_reading import read
-from agent.runtimes._kubelet import look_at
+from agent.runtimes._kubelet import is_generated, look_at
 from agent.runtimes._legacy_adopt import Legacy, read_tables
 from agent.runtimes._legacy_edit import is_legacy
 from agent.runtimes._legacy_tables import needs_tables
@@ -221,6 +221,7 @@ def _find_kubelet(host: HostReader, desired: DesiredState, charge: Charge) -> Fo
     if kubelet.distribution.has_registries:
         legacy = registries_yaml(host, kubelet.distribution.source)
         found.take(_usable(legacy) if legacy else Legacy(remarks=(f"{kubelet.distribution.source} is not valid YAML",)))
+        _take_what_lasts(host, kubelet.certs_dir, found)
     elif kubelet.certs_dir:
         _look_through(host, look_at_root(host, kubelet.certs_dir), found, "")
         paths = (("certs_dir", kubelet.certs_dir),)
@@ -232,6 +233,14 @@ def _find_kubelet(host: HostReader, desired: DesiredState, charge: Charge) -> Fo
     is_ours = "" if kubelet.reads(kubelet.certs_dir) else ", which mirror-agent does not configure"
     found.remarks.append(f"{kubelet.whose}{is_ours}: this is what that one asks")
     return _found(found, paths, installed=True)
+
+
+def _take_what_lasts(host: HostReader, certs_dir: str, found: _Findings) -> None:
+    """The hosts.toml that somebody has put beside those that k3s makes; it leaves them there."""
+    directories = _directories(host, look_at_root(host, certs_dir), found) if certs_dir else ()
+    for registry, directory in directories:
+        if not is_generated(directory.hosts_toml):
+            _adopt_file(registry, directory, found, "")
 
 
 def _usable(legacy: Legacy) -> Legacy:

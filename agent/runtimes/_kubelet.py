@@ -100,7 +100,7 @@ def look_at(host: HostReader, charge: Charge, registries: tuple[Registry, ...]) 
         return replace(kubelet, asks=_table_ways(config, path))
     directories = _directories(host, certs_dir, registries)
     readings = {name: _reading(directory, name) for name, directory in directories.items()}
-    lasting = (name for name, directory in directories.items() if not _is_generated(directory.hosts_toml))
+    lasting = (name for name, directory in directories.items() if not is_generated(directory.hosts_toml))
     asks = {name: ways for name, ways in readings.items() if ways}
     return replace(kubelet, asks=asks, lasting=frozenset(lasting) & asks.keys())
 
@@ -230,7 +230,8 @@ def _ways(meaning: HostsToml, name: str) -> Iterator[Way]:
     yield way_of(replace(meaning.server, url=meaning.server.url or usual))
 
 
-def _is_generated(state: FileState) -> bool:
+def is_generated(state: FileState) -> bool:
+    """Whether k3s or RKE2 made a hosts.toml, and will remove or make it again when it starts."""
     return isinstance(state, Regular) and bool(_MADE_BY.match(state.content))
 
 

@@ -338,6 +338,13 @@ registries:
         override_path: true
         ca: [/etc/ssl/h.pem]
 
+  # from /var/lib/rancher/k3s/agent/etc/containerd/certs.d/quay.io/hosts.toml
+  quay.io:
+    mirrors:
+      - url: https://q.cn
+        capabilities: [pull, resolve, push]
+        dial_timeout: 30s
+
 # /etc/rancher/k3s/registries.yaml: the credentials for h.lan stay there; a desired state holds none
 # kubelet pulls through k3s's own containerd, which mirror-agent does not configure: this is what that one asks
 
@@ -362,6 +369,8 @@ def test_import_makes_entries_of_registries_yaml_that_change_nothing(
         "/usr/bin/containerd": "",
         "/usr/bin/dockerd": "",
     }
+    files[f"{MADE}/certs.d/ghcr.io/hosts.toml"] = GENERATED
+    files[f"{MADE}/certs.d/quay.io/hosts.toml"] = 'server = "https://quay.io"\n\n[host."https://q.cn"]\n'
     for path, content in files.items():
         target = tmp_path / path.lstrip("/")
         target.parent.mkdir(parents=True, exist_ok=True)
