@@ -9,19 +9,20 @@ an error up to 1.7.31), and capabilities always spelt out for a mirror (left out
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
-from typing import Any, Generic, TypeVar
-
-import tomlkit
-from tomlkit.items import Array
+from typing import Generic, TypeVar
 
 from agent.model import ClientPair, Header
 
 HEADER_START = "# Managed by mirror-agent "
 """How the first line of every hosts.toml of ours begins, in every version of the agent."""
+
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,24 +66,20 @@ def is_debris(content: bytes) -> bool:
 def hosts_toml(meaning: HostsToml, source: str) -> bytes:
     """The text of a hosts.toml. Raises ValueError if two hosts have the same URL (containerd rejects such a file).
 
-    It is rendered in blocks, a comment or table each, which tomlkit would put together as they are here: what many
-    endpoints share is rendered once for all of them.
+    It is rendered in blocks, a comment or table each: what many endpoints share is rendered once for all of them. It
+    takes so little of TOML that no library is loaded for it, which every node would pay for.
     """
     urls = [host.url for host in meaning.hosts]
     if len(set(urls)) != len(urls):
         raise ValueError("two hosts with the same URL")
     hosts = chain.from_iterable(_tables(("host", host.url), host) for host in meaning.hosts)
-    return "\n".join([_first_line(source), *_root(meaning.server), *(hosts if urls else ["[host]\n"])]).encode()
-
-
-@lru_cache(maxsize=8)
-def _first_line(source: str) -> str:
-    return tomlkit.comment(header_line(source).removeprefix("# ")).as_string()
+    first = f"{header_line(source)}\n"
+    return "\n".join([first, *_root(meaning.server), *(hosts if urls else ["[host]\n"])]).encode()
 
 
 def _root(server: Endpoint) -> Iterator[str]:
     """What is said about the registry's own endpoint, and its headers."""
-    url = f"server = {tomlkit.string(server.url).as_string()}\n" if server.url else ""
+    url = f"server = {_string(server.url)}\n" if server.url else ""
     if text := url + _options(_without_names(server)):
         yield text
     if server.headers:
@@ -97,7 +94,7 @@ def _tables(path: tuple[str, ...], endpoint: Endpoint) -> Iterator[str]:
 
 
 def _dotted(path: tuple[str, ...]) -> str:
-    return tomlkit.key(path).as_string()
+    return ".".join(_key(name) for name in path)
 
 
 def _without_names(endpoint: Endpoint) -> Endpoint:
@@ -108,25 +105,22 @@ def _without_names(endpoint: Endpoint) -> Endpoint:
 @lru_cache(maxsize=256)
 def _options(endpoint: Endpoint) -> str:
     """The lines that say how an endpoint is asked."""
-    lines = tomlkit.document()
-    for key, value in _keys(endpoint):
-        lines.add(key, value)
-    return tomlkit.dumps(lines)
+    return "".join(f"{key} = {value}\n" for key, value in _keys(endpoint))
 
 
-def _keys(endpoint: Endpoint) -> Iterable[tuple[str, Any]]:
+def _keys(endpoint: Endpoint) -> Iterator[tuple[str, str]]:
     if endpoint.capabilities:
-        yield "capabilities", _array(endpoint.capabilities)
+        yield "capabilities", _strings(endpoint.capabilities)
     if endpoint.skip_verify:
-        yield "skip_verify", True
+        yield "skip_verify", "true"
     if endpoint.ca:
-        yield "ca", _array(endpoint.ca)
+        yield "ca", _strings(endpoint.ca)
     if endpoint.client:
-        yield "client", _array(_array(_pair(pair)) for pair in endpoint.client)
+        yield "client", f"[{', '.join(_strings(_pair(pair)) for pair in endpoint.client)}]"
     if endpoint.override_path:
-        yield "override_path", True
+        yield "override_path", "true"
     if endpoint.dial_timeout:
-        yield "dial_timeout", tomlkit.string(endpoint.dial_timeout)
+        yield "dial_timeout", _string(endpoint.dial_timeout)
 
 
 def _pair(pair: ClientPair) -> tuple[str, str]:
@@ -139,16 +133,21 @@ def _header_table(path: tuple[str, ...], headers: tuple[Header, ...]) -> str:
     values: dict[str, list[str]] = {}
     for header in headers:
         values.setdefault(header.name, []).extend(header.values)
-    lines = tomlkit.document()
-    for name, texts in values.items():
-        lines.add(name, _array(texts))
-    return f"[{_dotted((*path, 'header'))}]\n{tomlkit.dumps(lines)}"
+    lines = "".join(f"{_key(name)} = {_strings(texts)}\n" for name, texts in values.items())
+    return f"[{_dotted((*path, 'header'))}]\n{lines}"
 
 
-def _array(items: Iterable[str | Array]) -> Array:
-    array = tomlkit.array()
-    array.extend(items)
-    return array
+def _strings(texts: Iterable[str]) -> str:
+    return f"[{', '.join(map(_string, texts))}]"
+
+
+def _string(text: str) -> str:
+    """TOML's basic string: JSON's, but for DEL, which TOML wants escaped, and for no pairs of surrogates."""
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _string(name)
 
 
 KeyT = TypeVar("KeyT", bound=Hashable)

@@ -9,6 +9,7 @@ import gc
 import importlib.util
 import os
 import sys
+import types
 
 _GARBAGE_THRESHOLD = 10_000
 """Objects between two collections, instead of Python's 700: modules that are loaded, and cycles that run, make next to
@@ -31,5 +32,9 @@ def _leave_out_openssl() -> None:
 
 def _leave_out_plugins() -> None:
     """pydantic looks through every installed package for plugins to load: time, and code that a process of root should
-    not run unasked. This is its documented switch; no child inherits it (agent.programs.ENVIRONMENT)."""
+    not run unasked. This is its documented switch; no child inherits it (agent.programs.ENVIRONMENT). The module that
+    reads the switch loads importlib.metadata and zipfile first, 1 MB, so one that answers the same stands in for it."""
     os.environ["PYDANTIC_DISABLE_PLUGINS"] = "__all__"
+    loader = types.ModuleType("pydantic.plugin._loader")
+    loader.get_plugins = tuple  # type: ignore[attr-defined]
+    sys.modules.setdefault(loader.__name__, loader)

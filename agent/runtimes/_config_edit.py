@@ -14,9 +14,6 @@ import tomllib
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import tomlkit
-from tomlkit.exceptions import TOMLKitError
-
 KEY = "config_path"
 LINES = re.compile(r"[^\n]*\n|[^\n]+")
 Location = tuple[str, ...]
@@ -121,6 +118,8 @@ def edited(
     same: Callable[[Table, Table], bool] = operator.eq,
 ) -> bytes:
     """The first edit whose outcome means the same as what is wanted. Raises NotEditableError."""
+    from tomlkit.exceptions import TOMLKitError  # not at the top: only an edit of config.toml needs it
+
     text = content.decode()
     for edit in edits:
         try:
@@ -195,6 +194,8 @@ def location_in(line: str) -> Location:
 
 
 def _set(text: str, location: Location, directory: str) -> str:
+    import tomlkit  # not at the top: only an edit of config.toml needs it
+
     document = tomlkit.parse(text)
     table: Any = document
     for key in location:
@@ -206,6 +207,8 @@ def _set(text: str, location: Location, directory: str) -> str:
 
 
 def _unset(text: str, location: Location) -> str:
+    import tomlkit  # not at the top: only an edit of config.toml needs it
+
     document = tomlkit.parse(text)
     table: Any = document
     for key in location:

@@ -12,8 +12,6 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-import tomlkit
-
 from agent.plan import KeyOriginal
 from agent.runtimes._config_edit import (
     LINES,
@@ -111,6 +109,8 @@ def _change(document: Table, tables: tuple[Location, ...], path: Location, value
 
 def _by_tables(text: str, tables: tuple[Location, ...], changes: Mapping[str, str | None]) -> str:
     """Cut what goes, change in place what stays, append what is new."""
+    import tomlkit  # not at the top: only an edit of config.toml needs it
+
     gone = [(*table, *_path(key)) for key, value in changes.items() if value is None for table in tables]
     text = _without(text, gone)
     document = parse(text.encode())
@@ -171,6 +171,8 @@ def _tail(lines: list[str], kept: list[str]) -> list[str]:
 
 
 def _by_items(text: str, tables: tuple[Location, ...], changes: Mapping[str, str | None]) -> str:
+    import tomlkit  # not at the top: only an edit of config.toml needs it
+
     document = tomlkit.parse(text)
     for key, value in changes.items():
         path = _path(key)
@@ -192,6 +194,8 @@ def _delete(document: Any, path: Location) -> None:  # noqa: ANN401 -- tomlkit's
 
 
 def _set(document: Any, path: Location, value: Table) -> None:  # noqa: ANN401
+    import tomlkit
+
     for key in path[:-1]:
         if key not in document:
             document[key] = tomlkit.table(is_super_table=True)
