@@ -103,6 +103,13 @@ def look(session: Session) -> Shown:
 
     host = session.host()
     known = session.published() or Status()
+    pid = session.daemon_pid() or (0 if session.settings.root == "/" else None)
+    now = host.now().unix_seconds
+    try:
+        host.ledger()
+    except HostError as error:
+        failed = Status(outcome="failed", source=session.settings.config, last_error=str(error), last_error_at=now)
+        return Shown(failed, now, daemon_pid=pid)
     desired, problems = _in_force(session, host)
     status = replace(known, source=session.settings.config, problems=problems, ledger=host.loss)
     missing: tuple[str, ...] = ()
@@ -110,12 +117,10 @@ def look(session: Session) -> Shown:
         status = replace(status, generation="", runtimes=(), pending=(), conflicts=())
     else:
         status, missing = _observed(status, desired, host)
-    pid = session.daemon_pid() or (0 if session.settings.root == "/" else None)
     is_new = status.generation != known.generation
     if is_new or not pid:
         status = replace(status, contentions=())
     empty = desired is not None and desired.names_nothing
-    now = host.now().unix_seconds
     shown = Shown(status, now, missing, is_new=is_new, names_nothing=empty, daemon_pid=pid)
     return replace(shown, proofs=_proofs(session, desired, host)) if session.options.prove else shown
 

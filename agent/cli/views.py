@@ -36,7 +36,7 @@ def word_of(shown: Shown) -> str:
     """The state in one word; the worst that is true of it."""
     status = shown.status
     if not status.generation:
-        return "inert"
+        return "failed" if status.outcome == "failed" else "inert"
     candidates = (
         ("invalid", bool(status.problems)),
         ("failed", status.outcome == "failed"),
@@ -86,6 +86,8 @@ def _headline(shown: Shown, paint: Paint) -> str:
 
 def _headline_text(shown: Shown) -> str:
     status = shown.status
+    if not status.generation and status.outcome == "failed":
+        return "nothing can be looked at or changed"
     if not status.generation:
         return "there is no valid desired state, so nothing is managed"
     parts = [f"{status.short_generation} stays in force" if status.problems else status.short_generation]

@@ -369,6 +369,21 @@ def test_status_tells_what_is_pending_what_is_live_and_what_has_drifted(machine:
     assert f"drift       docker: write /etc/docker/daemon.json (0644): {REASON}\n" in out
 
 
+def test_status_does_not_blame_the_file_for_the_state_directory(machine: Machine) -> None:
+    """Without a ledger nothing can be looked at: that is what is said, with its path, and not of the desired state."""
+    machine.call("apply")
+    ledger = machine.root / "var/lib/mirror-agent/ledger.json"
+    ledger.unlink()
+    ledger.mkdir()
+    code, out, _ = machine.call("status")
+    lines = out.splitlines()
+    assert (code, lines[0]) == (3, "failed      nothing can be looked at or changed")
+    assert [line for line in lines if line.startswith("last error")] == [
+        "last error  0 s ago: /var/lib/mirror-agent/ledger.json: is a directory"
+    ]
+    assert [line for line in lines if line.startswith("invalid")] == []
+
+
 def test_status_shows_what_a_registry_still_waits_for(machine: Machine) -> None:
     """A host that is wanted and not in force is not shown as if it were: the row says what it waits for, or why."""
     text = "version: 1\nregistries:\n  ghcr.io: {{mirrors: [https://{}.example]}}\ncontainerd: {{manage: true}}\n"
