@@ -107,12 +107,13 @@ class Daemon:
         systemd.ready(self._status_line())
         if self.exit_code is None:
             self._look(acts=True)
-            self.keeper.publish()
+            self._publish()
         _keep_for_life()
 
     def _stop(self) -> None:
         systemd.stopping()
         self.watcher.close()
+        self.keeper.close()
         self.emit(Event(Kind.STOPPED, "mirror-agent stopped; everything stays as it is"))
 
     # --- one turn of the loop ------------------------------------------------------------------------------------
@@ -173,7 +174,12 @@ class Daemon:
         self._force = False
         self.host.refresh()
         self._look(acts=True)
+        self._publish()
+
+    def _publish(self) -> None:
         self.keeper.publish()
+        if self.keeper.exposition.is_stale:
+            self._restart_for_namespace()
 
     # --- one look ------------------------------------------------------------------------------------------------
 
@@ -202,7 +208,8 @@ class Daemon:
 
     def _weigh(self, result: CycleResult, *, new_state: bool) -> bool:
         if result.outcome in {Outcome.FAILED, Outcome.DEGRADED}:
-            self._restart_for_namespace(result)
+            if any(part.stale_namespace for part in result.runtimes):
+                self._restart_for_namespace()
             self._retry()
         else:
             self.schedule.succeeded(time.monotonic(), result.retry_after_seconds)
@@ -213,11 +220,10 @@ class Daemon:
         sentence = f"degraded: not converged, trying again, at least every {RETRY_AT_MOST_SECONDS:.0f} s"
         self.emit(Event(Kind.DEGRADED, sentence, Level.WARNING, outcome="degraded"))
 
-    def _restart_for_namespace(self, result: CycleResult) -> None:
+    def _restart_for_namespace(self) -> None:
         """Exit 75, once for each state of the directories: if a restart did not help, another one will not."""
-        if not any(part.stale_namespace for part in result.runtimes):
-            return
-        mark = repr([self.host.identity(path) for path in self.places.writable]).encode()
+        metrics = self.keeper.state.metrics.directory if self.keeper.state else ""
+        mark = repr([self.host.identity(path) for path in (*self.places.writable, metrics)]).encode()
         if self.host.read_state(_STALE_MARK) == mark:
             return
         try:

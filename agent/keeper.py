@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from agent import converge, desired, feud, source, status
 from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 from agent.events import Event, Kind, Level
+from agent.exposition import Exposition
 from agent.feud import Feuds
 from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
@@ -55,6 +56,9 @@ class Keeper:
     _change: str = ""
     _published: bytes = b""
 
+    def __post_init__(self) -> None:
+        self.exposition = Exposition(self.host, self.emit)
+
     def start(self) -> None:
         """Read the desired state; if it is no good, fall back on the last one that was. Raises HostError where the
         state directory cannot be had; every look tries it again then."""
@@ -96,6 +100,10 @@ class Keeper:
         self._in_trouble = True
         seconds = self.host.now().unix_seconds
         self.status = replace(self.status, outcome="failed", last_error=str(error), last_error_at=seconds)
+
+    def close(self) -> None:
+        """The agent ends: nothing that only a living one can answer for stays."""
+        self.exposition.close()
 
     # --- the desired state ---------------------------------------------------------------------------------------
 
@@ -161,6 +169,7 @@ class Keeper:
 
     def _account(self, state: DesiredState, result: CycleResult) -> None:
         self._tally += result.tally
+        self.exposition.count(result)
         if state.generation != self._announced:
             self._change = f"after an edit of {self.config}" if self._announced else "after the start of mirror-agent"
         elif not result.tally.is_empty:
@@ -195,6 +204,7 @@ class Keeper:
             return
         kind = Kind.CONVERGED if is_new else Kind.DRIFT
         what = "converged" if is_new else "drift repaired, converged"
+        self.exposition.converged(self._tally.seconds, is_drift=kind is Kind.DRIFT)
         done = "nothing to change" if self._tally.is_empty else str(self._tally)
         sentence = f"{what} {stamp} in {self._tally.seconds * 1000:.0f} ms: {done}"
         self.emit(Event(kind, sentence, generation=stamp, outcome="changed"))
@@ -271,11 +281,13 @@ class Keeper:
     # --- what status shows ---------------------------------------------------------------------------------------
 
     def publish(self) -> None:
-        """Replace status.json if it says something new. A failure is said once and disturbs nothing."""
+        """Replace status.json and metrics if they say something new. A failure is said once and disturbs nothing."""
         if self.state is None or self.result is None:
             self.status = self._status_of_nothing()
         else:
             self.status = self._status(self.state, self.result)
+            failure = self.exposition.publish(self.state.metrics.directory, self.status, self.result)
+            self.status = replace(self.status, metrics_error=failure)
         self._change = ""
         content = status.encode(self.status)
         if content == self._published:

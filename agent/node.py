@@ -20,7 +20,7 @@ from agent.errors import HostError, LockedError
 from agent.events import Event
 from agent.files import FileSystem, Note, explained, outermost, resolved
 from agent.ledger import Ledger
-from agent.model import Absent, CommandResult, FileState, Now, UnitState, UnitTies
+from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
 from agent.store import Store
 
@@ -211,6 +211,21 @@ class RealHost:
         """Replace a file in the run directory that everybody may read; gone at the next boot, so not flushed."""
         self._make_directories(self._places.run_directory, 0o755)
         self._files.replace_file(f"{self._places.run_directory}/{name}", content, 0o644, durable=False)
+
+    def expose(self, path: str, content: bytes) -> None:
+        """Replace a file of our own in a directory of somebody else, for everybody to read; not flushed. Nothing else
+        may be written there because of it, and no look relies on it."""
+        self._files_beside(path).replace_file(path, content, 0o644, durable=False)
+
+    def withdraw(self, path: str, first_line: bytes) -> None:
+        """Remove what `expose` left: a file that begins with `first_line`. Anything else stays."""
+        files = self._files_beside(path)
+        state = files.read(path)
+        if isinstance(state, Regular) and state.content.startswith(first_line):
+            files.remove_file(RemoveFile(path, "it is no longer wanted", state))
+
+    def _files_beside(self, path: str) -> FileSystem:
+        return FileSystem(self._places.root, allowed=(os.path.dirname(path),))
 
     def reload_unit(self, unit: str) -> None:
         systemd.send_hup(unit)

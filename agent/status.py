@@ -38,6 +38,7 @@ class Status:
     desired state in force; `cause` says why the cycle ran, fit to follow a comma (`after an edit of /etc/x.yaml`).
     `problems` are those of the file as it is now, when it is invalid and an earlier state stays in force. `ledger` says
     why it is not known any more what stood here before the agent, "" if it is.
+    `metrics_error` says why metrics are not written, "" where they are or nobody asks for them.
     """
 
     outcome: str = "unchanged"
@@ -55,6 +56,7 @@ class Status:
     ledger: str = ""
     last_error: str = ""
     last_error_at: float = 0.0
+    metrics_error: str = ""
 
     @property
     def short_generation(self) -> str:
@@ -99,7 +101,7 @@ def decode(data: bytes) -> Status | None:
         return None
 
 
-_TEXTS = ("outcome", "generation", "source", "cause", "ledger", "last_error")
+_TEXTS = ("outcome", "generation", "source", "cause", "ledger", "last_error", "metrics_error")
 _TIMES = ("loaded_at", "converged_at", "last_error_at")
 
 

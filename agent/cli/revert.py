@@ -65,9 +65,11 @@ def _fate(host: RealHost, path: str) -> str:
 
 def _forget(host: RealHost) -> None:
     """No state is in force any more, and none is to come back by itself when the service is started."""
-    from agent import keeper
+    from agent import exposition, keeper
     from agent.status import Status, encode
 
+    with suppress(HostError):
+        exposition.forget(host)
     with suppress(HostError):
         if host.read_state(keeper.LAST_GOOD):
             host.save_state(keeper.LAST_GOOD, b"")

@@ -150,12 +150,20 @@ def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:
     for pending in status.pending:
         wanted = f": {pending.wanted}" if pending.wanted else ""
         yield _trouble("pending", f"{pending.runtime}: {pending.action}, because {pending.reason}{wanted}", paint)
+    for proof in shown.proofs or ():
+        yield _proof_line(proof, paint)
+    yield from _own_troubles(shown, paint)
+
+
+def _own_troubles(shown: Shown, paint: Paint) -> Iterator[str]:
+    """What is wrong with the agent itself."""
+    status = shown.status
     if status.ledger:
         yield _trouble("ledger", status.ledger, paint)
     if status.last_error and status.outcome in {"failed", "degraded"}:
         yield _trouble("last error", f"{age(shown.now - status.last_error_at)}: {status.last_error}", paint)
-    for proof in shown.proofs or ():
-        yield _proof_line(proof, paint)
+    if status.metrics_error:
+        yield _trouble("no metrics", status.metrics_error, paint)
     if shown.daemon_pid == 0:
         yield _trouble("no daemon", "nobody keeps it so: systemctl start mirror-agent", paint)
 

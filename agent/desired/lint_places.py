@@ -10,7 +10,9 @@ from agent.desired.models import MirrorModel
 from agent.desired.nodes import Path
 
 WRITABLE = ("/etc/containerd", "/etc/docker")
-"""ReadWritePaths= of systemd/mirror-agent.service."""
+METRICS = ("/var/lib/prometheus/node-exporter", "/var/lib/node_exporter")
+"""ReadWritePaths= of systemd/mirror-agent.service: what the runtimes read, and where distributions have node_exporter's
+text files."""
 
 HIDDEN = ("/home", "/root", "/run/user", "/tmp", "/var/tmp")  # noqa: S108 -- names, nothing is made there
 """What ProtectHome= and PrivateTmp= of systemd/mirror-agent.service put out of sight."""
@@ -21,13 +23,26 @@ def lint_places(document: Document, findings: Findings) -> None:
     model = document.model
     for path, directory in _directories(document):
         if not _is_below(directory, WRITABLE):
-            findings.at(document.root, path, _unwritable(directory))
+            findings.at(document.root, path, _unwritable("", directory, WRITABLE))
+    _lint_metrics(document, findings)
     for key, registry in model.registries.items():
         for index, mirror in enumerate(registry.mirrors):
             for below, place in _files_of(mirror):
                 if _is_below(place, HIDDEN):
                     path = path_in(document.root, ("registries", key, "mirrors", index, *below))
                     findings.at(document.root, path, _hidden(place))
+
+
+def _lint_metrics(document: Document, findings: Findings) -> None:
+    directory = document.model.metrics.directory
+    if not directory:
+        return
+    if _is_below(directory, HIDDEN):
+        hidden = next(each for each in HIDDEN if _is_below(directory, (each,)))
+        said = f"nobody else sees what mirror-agent.service writes in {hidden}: use {METRICS[0]} or {METRICS[1]}"
+        findings.at(document.root, ("metrics", "directory"), said)
+    elif not _is_below(directory, (*METRICS, *WRITABLE)):
+        findings.at(document.root, ("metrics", "directory"), _unwritable(" metrics", directory, METRICS))
 
 
 def _directories(document: Document) -> Iterator[tuple[Path, str]]:
@@ -54,8 +69,8 @@ def _is_below(place: str, directories: tuple[str, ...]) -> bool:
     return any(f"{place}/".startswith(f"{directory}/") for directory in directories)
 
 
-def _unwritable(directory: str) -> str:
-    limits = f"mirror-agent.service may write only in {' and '.join(WRITABLE)}"
+def _unwritable(what: str, directory: str, writable: tuple[str, ...]) -> str:
+    limits = f"mirror-agent.service may write{what} only in {' and '.join(writable)}"
     return f"{limits}: add ReadWritePaths={directory or '/'} by `systemctl edit mirror-agent`"
 
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.desired import lint
 from agent.desired.lint_mirrors import is_private
-from agent.desired.lint_places import WRITABLE
+from agent.desired.lint_places import METRICS, WRITABLE
 from agent.errors import DesiredStateError
 from tests.states import warned
 
@@ -297,6 +297,32 @@ def test_what_the_unit_may_not_write() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("directory", "sentences"),
+    [
+        ("/var/lib/prometheus/node-exporter", []),
+        ("/var/lib/node_exporter/textfile_collector", []),
+        (
+            "/srv/metrics",
+            [
+                "may write metrics only in /var/lib/prometheus/node-exporter and /var/lib/node_exporter:"
+                " add ReadWritePaths=/srv/metrics by `systemctl edit mirror-agent`"
+            ],
+        ),
+    ],
+)
+def test_where_the_unit_may_write_metrics(directory: str, sentences: list[str]) -> None:
+    """The directories of the distributions need nothing, another one needs the drop-in that is named."""
+    expected = [f"metrics.directory: mirror-agent.service {sentence}" for sentence in sentences]
+    assert about(f"metrics: {{directory: {directory}}}\n") == expected
+
+
+def test_metrics_that_nobody_would_see() -> None:
+    """The unit has a /tmp of its own."""
+    said = "nobody else sees what mirror-agent.service writes in /tmp: use {} or {}".format(*METRICS)
+    assert about("metrics: {directory: /tmp/metrics}\n") == [f"metrics.directory: {said}"]
+
+
 def test_what_the_unit_cannot_see() -> None:
     """A certificate, key or header file in a home or a temporary directory is invisible to the unit, wherever named."""
     fields = (
@@ -315,5 +341,5 @@ def test_what_the_unit_cannot_see() -> None:
 def test_the_unit_says_what_the_warnings_say() -> None:
     """ReadWritePaths=, ProtectHome= and PrivateTmp= of the shipped unit are what the warnings are made from."""
     unit = (Path(__file__).parents[2] / "systemd/mirror-agent.service").read_text().splitlines()
-    assert f"ReadWritePaths={' '.join(f'-{place}' for place in WRITABLE)}" in unit
+    assert f"ReadWritePaths={' '.join(f'-{place}' for place in (*WRITABLE, *METRICS))}" in unit
     assert {"ProtectHome=yes", "PrivateTmp=yes"} <= set(unit)
