@@ -39,7 +39,7 @@ around() {
     place 644 "$units/" systemd/*.service systemd/*.timer
     place 644 /usr/lib/systemd/catalog/ packaging/*.catalog
     place 640 /etc/mirror-agent.yaml packaging/mirror-agent.yaml
-    place 644 /usr/share/mirror-agent/ agent/data/mirror-agent.schema.json
+    place 644 /usr/share/mirror-agent/ agent/data/mirror-agent.schema.json packaging/metrics/*
     place 644 /usr/share/bash-completion/completions/mirror-agent packaging/completions/mirror-agent.bash
     place 644 "$zsh/_mirror-agent" packaging/completions/_mirror-agent
     manual packaging/man ''
