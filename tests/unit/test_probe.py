@@ -9,7 +9,7 @@ import threading
 import time
 import tracemalloc
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import replace
 from itertools import chain, repeat
 from pathlib import Path
@@ -431,7 +431,7 @@ def test_plain_text_on_a_port_for_tls() -> None:
 
 
 def greet(connection: socket.socket) -> None:
-    with connection:
+    with connection, suppress(OSError):  # the probe may be gone already
         connection.recv(1)
         connection.sendall(response(400))
         connection.shutdown(socket.SHUT_WR)

@@ -212,7 +212,7 @@ _WORDS = {"link-local": ("169.254.0.0/16", "fe80::/64"), "multicast": ("224.0.0.
 
 
 def test_the_timer_counts_from_the_last_run() -> None:
-    """After boot once, then from the end of a run: where the condition does not hold there is none, so it sleeps."""
+    """After boot once, then from the end of a run, whoever started it."""
     found = directives(TIMER)
     assert {name: found[name] for name in found if name.startswith("Timer.On")} == {
         "Timer.OnBootSec": ["1min"],
