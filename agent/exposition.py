@@ -7,7 +7,7 @@ lives. A directory that is missing or cannot be written is said once and disturb
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.converge import Emit
 from agent.errors import HostError, StaleNamespaceError
@@ -51,6 +51,10 @@ class Exposition:
     def converged(self, seconds: float, *, is_drift: bool) -> None:
         """Every converge that the journal tells."""
         self.counters = self.counters.with_converge(self.host.now().unix_seconds, seconds, is_drift=is_drift)
+
+    def failed_over(self, mirrors: int = 1) -> None:
+        """So many mirrors were taken out of the lists."""
+        self.counters = replace(self.counters, failovers=self.counters.failovers + mirrors)
 
     def publish(self, directory: str, status: Status, result: CycleResult) -> str:
         """Bring the file to what is so now; `directory` "" means that nobody wants it. Returns what keeps it from being

@@ -74,6 +74,19 @@ def test_every_reload_of_a_broken_file_is_answered(machine: Machine) -> None:
     assert (len(once), machine.lines(Kind.INVALID)) == (2, once * 3)
 
 
+def test_metrics_last_as_long_as_the_daemon(machine: Machine) -> None:
+    """The file is written in its life and gone with it; a directory that is missing ends nothing."""
+    directory = machine.root / "var/lib/node_exporter"
+    machine.desire(f"{GOOD}metrics: {{directory: /var/lib/node_exporter}}\n")
+    assert machine.live() == 0
+    missing = machine.lines(Kind.FAILED)
+    directory.mkdir()
+    before = directory.stat().st_mtime_ns
+    assert machine.live(Token.RELOAD) == 0
+    assert (len(missing), machine.lines(Kind.FAILED), list(directory.iterdir())) == (1, [], [])
+    assert directory.stat().st_mtime_ns > before
+
+
 def test_a_reload_of_a_good_file_says_nothing_new(machine: Machine) -> None:
     """It is looked at, and nothing is different."""
     machine.live(Token.RELOAD)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from agent import exposition
+from agent.errors import StaleNamespaceError
 from agent.events import Event, Kind
 from agent.exposition import SIGN_OF_LIFE_SECONDS
 from agent.keeper import Keeper
@@ -30,9 +31,15 @@ START = 1_800_000_000.0
 
 
 class Clockwork(RealHost):
-    """Time goes on when it is told to."""
+    """Time goes on when it is told to, and a directory can be one that the service manager has not bound for us."""
 
     seconds = START
+    is_fenced = False
+
+    def expose(self, path: str, content: bytes) -> None:
+        if self.is_fenced:
+            raise StaleNamespaceError(path, "read-only file system (EROFS)")
+        super().expose(path, content)
 
     def now(self) -> Now:
         return Now(self.seconds, 12 * 60)
@@ -158,8 +165,11 @@ def test_mirrors_are_told_with_the_next_publish(machine: Machine) -> None:
     """What the probes found comes from outside, and may be set at any time."""
     machine.cycle()
     machine.keeper.exposition.mirrors = (MirrorMetric("ghcr.io", "https://m.example", False, True, "hanging"),)
+    machine.keeper.exposition.failed_over()
+    machine.keeper.exposition.failed_over(2)
     machine.cycle()
     assert machine.value("mirror_agent_mirror_up") == [0]
+    assert machine.value("mirror_agent_failovers_total") == [3]
 
 
 def test_a_file_that_somebody_removed_comes_back(machine: Machine) -> None:
@@ -235,6 +245,16 @@ def test_a_directory_that_cannot_be_written_is_said_once(machine: Machine) -> No
     (complaint,) = machine.complaints()
     assert complaint.startswith(f"metrics: {FILE}: is a directory (EISDIR)")
     assert os.listdir(machine.inside(DIRECTORY)) == ["mirror-agent.prom"]
+
+
+def test_a_directory_that_only_a_new_process_can_write(machine: Machine) -> None:
+    """node_exporter was installed after the agent: the loop is told, as for a runtime's directory."""
+    machine.host.is_fenced = True
+    machine.cycle()
+    fenced = machine.keeper.exposition.is_stale
+    machine.host.is_fenced = False
+    machine.cycle()
+    assert (fenced, machine.keeper.exposition.is_stale) == (True, False)
 
 
 def test_the_status_is_live_without_metrics(machine: Machine) -> None:
