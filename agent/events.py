@@ -85,6 +85,45 @@ class Kind(Enum):
     LEDGER = "f7a36a4c337d43cc83a80ae129025227"
     """The ledger was damaged or gone: its copy has taken its place, or what stood here before us is not known."""
 
+    MIRROR_OK = "d39fe56d770940e487a5126bfa64a76c"
+    """A mirror works again."""
+
+    MIRROR_REFUSED = "9fa4b568d6a24d9e8b77f7be5e2d1fda"
+    """A mirror does not take connections."""
+
+    MIRROR_UNREACHABLE = "96f85d685e6d468da12f58de1d27d43a"
+    """A mirror's name or address leads nowhere."""
+
+    MIRROR_TLS = "f5af60d983fa422d81d4b2c02b6197d1"
+    """A mirror's TLS or its certificate is no good."""
+
+    MIRROR_HANGING = "f0e3594dac64496dbaec32731582fbf5"
+    """A mirror takes requests and does not answer."""
+
+    MIRROR_HTML = "d5359aca3a28434ab07c69900820f021"
+    """A mirror answers with a web page."""
+
+    MIRROR_DENIED = "6805af076875443e8b054e0cee4fe3d3"
+    """A mirror does not serve this image, or not here."""
+
+    MIRROR_RATE_LIMITED = "422fbbf4705644629eae8e79ef3e2ca7"
+    """A mirror was asked too often."""
+
+    MIRROR_LOGIN_REQUIRED = "f51569ca672c4c6cb2bed60ea0306970"
+    """A mirror wants a login."""
+
+    MIRROR_MISSING = "f23b3041a4714a65a140e5d0e723f6d2"
+    """A mirror does not have the image."""
+
+    MIRROR_FAILING = "f4f2b237e3b4438ba366967556759422"
+    """A mirror answers with an error."""
+
+    MIRROR_WRONG_CONTENT = "97413570cd6a4a89897ccf6cc9b31496"
+    """A mirror answers with something that is not what was asked for."""
+
+    MIRROR_STALE = "e8e40f7d1c4240da88203ba369e48dc4"
+    """A mirror's tags lag behind."""
+
     BUG = "f74fd5def1ab4838b103dde60192918e"
     """An unexpected exception."""
 

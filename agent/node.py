@@ -227,6 +227,13 @@ class RealHost:
     def _files_beside(self, path: str) -> FileSystem:
         return FileSystem(self._places.root, allowed=(os.path.dirname(path),))
 
+    def retract(self, name: str) -> None:
+        """Remove what `publish` put there."""
+        path = f"{self._places.run_directory}/{name}"
+        found = self._files.read(path)
+        if isinstance(found, Regular):
+            self._files.remove_file(RemoveFile(path, "nothing to say", found))
+
     def reload_unit(self, unit: str) -> None:
         systemd.send_hup(unit)
         self.refresh()

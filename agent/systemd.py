@@ -163,6 +163,11 @@ def recover(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
     _await_up(name, before.invocation_id, deadline_seconds, pause)
 
 
+def start_soon(name: str) -> None:
+    """Ask for the start of a unit and do not wait for it. Raises HostError if systemd takes no such order."""
+    _order("start", name)
+
+
 def _order(verb: str, name: str) -> None:
     """Ask for a job without waiting for it. Raises HostError if systemd takes no such order. To try-restart a masked
     unit that runs does nothing and says nothing, and waiting for that would only hold up everything else."""

@@ -1,0 +1,169 @@
+"""The agent's side of probing: errands for the process that has the network, and what its verdicts come to.
+
+The agent is root and opens no network socket. It says in targets.json which mirrors are to be looked at and when,
+starts the probe's unit when something is due, and reads the verdicts like something from a stranger.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from agent import health, systemd
+from agent.errors import HostError
+from agent.events import Event, Kind, Level
+from agent.health import Change, Health, Key, What
+from agent.model import DesiredState, Regular
+from agent.node import RealHost
+from agent.targets import ProbeTarget, decode_samples, encode_targets
+from agent.verdict import Verdict
+
+PROBE_UNIT = "mirror-agent-probe.service"
+TARGETS = "targets.json"
+HEALTH = "health.json"
+AGAIN_SECONDS = 60.0
+"""How soon the probe is started anew if a start of it has brought no verdict."""
+
+_MACHINE_ID = "/etc/machine-id"
+_CONTAINERD = "containerd.service"
+_JOURNALCTL = "/usr/bin/journalctl"
+_MOST_LINES = 1000
+_PASSED_OVER = re.compile(r'msg="trying next host\b.* host="?([^\s"]+)')
+"""containerd's line about a mirror that did not serve it, since 1.4: remotes/docker/resolver.go, fetcher.go @ v1.7."""
+
+
+@dataclass
+class Probing:
+    """One desired state after the other goes through `look`, and comes back with the mirrors that are asked now.
+
+    `has_news` says whether the last look brought verdicts, `has_moved` whether mirrors were taken out or put back."""
+
+    host: RealHost
+    emit: Callable[[Event], None]
+    verdicts: str
+    known: Health = field(default_factory=Health)
+    has_news: bool = False
+    has_moved: bool = False
+    _targets: tuple[ProbeTarget, ...] = ()
+    _nudged: dict[Key, float] = field(default_factory=dict)
+    _seed: str = ""
+    _ordered_at: float = 0.0
+    _listened_at: float = 0.0
+    _published: bytes | None = None
+    _stored: bytes = b""
+
+    def start(self) -> None:
+        """Remember what was known before the last end of the agent."""
+        self._stored = self.host.read_state(HEALTH) or b""
+        self.known = health.decode(self._stored, self._now())
+        machine = self.host.read(_MACHINE_ID)
+        self._seed = machine.content.decode("ascii", "replace").strip() if isinstance(machine, Regular) else ""
+
+    def look(self, desired: DesiredState) -> DesiredState:
+        """What is desired, with the mirrors that are asked now. Never raises for what the machine does."""
+        self.has_news = self.has_moved = False
+        now = self._now()
+        if desired.health.enabled:
+            found = self.host.read(self.verdicts)
+            samples = decode_samples(found.content, now) if isinstance(found, Regular) else ()
+            before, (self.known, changes) = self.known, health.weigh(self.known, samples, desired, now)
+            self.has_news = self.known != before
+            self.has_moved = any(change.what in {What.OUT, What.BACK} for change in changes)
+            for change in changes:
+                self.emit(event_of(change, desired.short_generation))
+            self._store()
+        self._targets = health.targets(desired, self.known, self._nudged, self._seed)
+        self._publish()
+        return health.effective(desired, self.known, now)
+
+    # --- when the probe is to look ---------------------------------------------------------------------------------
+
+    def wait_seconds(self) -> float | None:
+        """When the probe is to be started; None if nothing is to be probed."""
+        if not self._targets:
+            return None
+        now = self._now()
+        due = min(target.due for target in self._targets)
+        is_under_way = 0 <= now - self._ordered_at < AGAIN_SECONDS and due <= self._ordered_at
+        return max(0.0, (self._ordered_at + AGAIN_SECONDS if is_under_way else due) - now)
+
+    def order(self) -> None:
+        """Start the probe, which looks for itself at what is due. It is a unit of its own: nothing is waited for."""
+        self._ordered_at = self._now()
+        try:
+            systemd.start_soon(PROBE_UNIT)
+        except HostError as error:
+            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path, action="probe", outcome="failed"))
+
+    def listen(self) -> None:
+        """What containerd says in the journal about mirrors that it passed over, since the last time: they are looked
+        at before their interval is over."""
+        since, now = self._listened_at, self._now()
+        self._listened_at = now
+        if not self._targets or not 0 < since <= now:
+            return
+        what = (f"--unit={_CONTAINERD}", f"--since=@{since:.0f}", f"--lines={_MOST_LINES}")
+        said = self.host.command((_JOURNALCTL, "--quiet", "--output=cat", *what))
+        hosts = set(passed_over(said.stdout.splitlines() if said is not None else ()))
+        for target in self._targets:
+            if target.url.partition("://")[2].partition("/")[0] in hosts:
+                self._nudged[target.key] = now
+
+    # --- files -----------------------------------------------------------------------------------------------------
+
+    def _publish(self) -> None:
+        """targets.json, as long as something is to be probed: without it the probe's unit does not even start."""
+        data = encode_targets(self._targets) if self._targets else b""
+        if data == self._published:
+            return
+        self._published = data
+        try:
+            if data:
+                self.host.publish(TARGETS, data)
+            else:
+                self.host.retract(TARGETS)
+        except HostError as error:
+            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path))
+
+    def _store(self) -> None:
+        data = health.encode(self.known)
+        if data == self._stored:
+            return
+        self._stored = data
+        try:
+            self.host.save_state(HEALTH, data)
+        except HostError as error:
+            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path))
+
+    def _now(self) -> float:
+        return self.host.now().unix_seconds
+
+
+def passed_over(lines: Iterable[str]) -> Iterable[str]:
+    """The hosts that these lines of containerd's log name as passed over."""
+    return (found[1] for line in lines if (found := _PASSED_OVER.search(line)))
+
+
+def event_of(change: Change, generation: str) -> Event:
+    """The journal's line for what a verdict has changed."""
+    mirror, verdict = change.mirror, change.mirror.verdict or Verdict.OK
+    who, seen = f"{mirror.registry}: {mirror.url}", f"({verdict.value}: {mirror.detail})"
+    now = f"asked now: {', '.join(change.asked)}"
+    sentences = {
+        What.OUT: f"{who} is taken out {seen}; {now}",
+        What.BACK: f"{who} works again and is put back; {now}",
+        What.KEPT: f"{who} fails like all the others {seen}, so the list stays as desired",
+        What.NOTED: f"{who} stays {seen}" + (f"; {verdict.advice}" if verdict.advice else ""),
+    }
+    is_move = change.what in {What.OUT, What.BACK}
+    return Event(
+        Kind[f"MIRROR_{verdict.name}"],
+        sentences[change.what],
+        Level.WARNING if change.what in {What.OUT, What.KEPT} else Level.NOTICE,
+        generation,
+        registry=mirror.registry,
+        action="failover" if is_move else "",
+        reason=verdict.value,
+        outcome="changed" if is_move else "unchanged",
+    )
