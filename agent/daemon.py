@@ -145,7 +145,7 @@ class Daemon:
     def _on_closed(self, now: float) -> None:
         if self.host.unchanged():
             return
-        if self._look(acts=False):
+        if self._look(acts=False) or self.keeper.probing.has_news:
             self._force = True
         self.schedule.hinted(now)
 
@@ -159,7 +159,11 @@ class Daemon:
         elif due is Due.RESYNC:
             self._ticks += 1
             self.schedule.resynced(now, _jitter())
-            self._look_with_acts(forced=self._ticks % _DEEP_EVERY == 0)
+            self.keeper.probing.listen()
+            self._look_with_acts(forced=self._ticks % _DEEP_EVERY == 0 or self.keeper.probing.is_nudged)
+        elif due is Due.PROBE:
+            self.keeper.probing.order()
+            self._await_verdicts()
 
     def _reload(self) -> None:
         systemd.reloading()
@@ -198,6 +202,7 @@ class Daemon:
             self.emit(Event(Kind.BUG, f"a bug in mirror-agent, please report it: {describe_bug(error)}", Level.ERROR))
             raise
         self._watch()
+        self._await_verdicts()
         systemd.status(self._status_line())
         if result is None:
             return self.keeper.doubts
@@ -214,6 +219,9 @@ class Daemon:
         else:
             self.schedule.succeeded(time.monotonic(), result.retry_after_seconds)
         return new_state or result.acts_are_pending or not result.tally.is_empty
+
+    def _await_verdicts(self) -> None:
+        self.schedule.probed(time.monotonic(), self.keeper.probing.wait_seconds())
 
     def _retry(self) -> None:
         self.schedule.failed(time.monotonic(), _jitter())

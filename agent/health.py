@@ -237,8 +237,7 @@ def effective(desired: DesiredState, health: Health, now: float) -> DesiredState
 
 def as_desired(desired: DesiredState) -> DesiredState:
     """The desired state as it was written, whatever became of its mirrors."""
-    plain = tuple(replace(r, mirrors=r.desired_mirrors, failover=None) for r in desired.registries)
-    return replace(desired, registries=plain)
+    return replace(desired, registries=tuple(registry.as_desired for registry in desired.registries))
 
 
 def _effective(registry: Registry, health: Health, settings: HealthSettings, now: float) -> Registry:

@@ -15,11 +15,13 @@ from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
 from agent.plan import Conflict, Contention, Deferred, Restart, reason_of
+from agent.probing import Probing
 from agent.source import Source
 from agent.status import Status
 
 LAST_GOOD = "last-good.yaml"
 STATUS = "status.json"
+VERDICTS = "verdicts.json"
 FEUDS = "contended.json"
 
 _TROUBLE = (Outcome.FAILED, Outcome.DEGRADED)
@@ -27,7 +29,8 @@ _TROUBLE = (Outcome.FAILED, Outcome.DEGRADED)
 
 @dataclass
 class Keeper:
-    """`owner` is the uid that may own the desired state besides root; `hide` is told what must not be shown."""
+    """`owner` is the uid that may own the desired state besides root; `hide` is told what must not be shown. `state` is
+    what is desired, `effective` that with the mirrors that are asked now."""
 
     host: RealHost
     config: str
@@ -35,6 +38,7 @@ class Keeper:
     owner: int
     hide: Callable[[Iterable[str]], None] = lambda _: None
     state: DesiredState | None = None
+    effective: DesiredState | None = None
     rejected: HostError | DesiredStateError | None = None
     doubts: bool = False
     result: CycleResult | None = None
@@ -54,10 +58,12 @@ class Keeper:
     _complaint: tuple[str, bytes] | None = None
     _is_started: bool = False
     _change: str = ""
+    _failed_over: bool = False
     _published: bytes = b""
 
     def __post_init__(self) -> None:
         self.exposition = Exposition(self.host, self.emit)
+        self.probing = Probing(self.host, self.emit, f"{self.host.places.run_directory}-probe/{VERDICTS}")
 
     def start(self) -> None:
         """Read the desired state; if it is no good, fall back on the last one that was. Raises HostError where the
@@ -69,6 +75,7 @@ class Keeper:
         self._kept_feuds = self.host.read_state(FEUDS) or b""
         self._feuds = feud.decode(self._kept_feuds, self.host.now().unix_seconds)
         self._contended = self._feuds.contended
+        self.probing.start()
         self._is_started = True
         self._read()
 
@@ -84,7 +91,9 @@ class Keeper:
         self._read(is_final=acts)
         if self.state is None:
             return None
-        self.result = converge.converge(self.state, self.host, self.emit, acts=acts, feuds=self._feuds)
+        self.effective = self.probing.look(self.state)
+        self._failed_over |= self.probing.has_moved
+        self.result = converge.converge(self.effective, self.host, self.emit, acts=acts, feuds=self._feuds)
         self._account(self.state, self.result)
         if acts:
             self._warn(self.state)
@@ -173,7 +182,7 @@ class Keeper:
         if state.generation != self._announced:
             self._change = f"after an edit of {self.config}" if self._announced else "after the start of mirror-agent"
         elif not result.tally.is_empty:
-            self._change = self._change or "after somebody else's change was put right"
+            self._change = self._change or self._cause()
         self._announce_open_points(state, result)
         self._announce_contentions(state, result)
         self._keep_feuds(state)
@@ -184,6 +193,11 @@ class Keeper:
             self._announce_end(state, len(result.conflicts))
         self._keep_good(state)
 
+    def _cause(self) -> str:
+        """Of a change that no edit has asked for."""
+        healed = "after mirrors failed or recovered"
+        return healed if self._failed_over else "after somebody else's change was put right"
+
     def _announce_end(self, state: DesiredState, conflicts: int) -> None:
         """One line for a cycle that did something, or that is no longer in anybody's way."""
         is_new, was_stuck = state.generation != self._announced, self._needs_person
@@ -191,9 +205,9 @@ class Keeper:
             self._in_trouble = False
             self.emit(Event(Kind.RECOVERED, "what had failed works again", generation=state.short_generation))
         if is_new or (was_stuck and not conflicts) or not self._tally.is_empty:
-            self._say_end(state, conflicts, is_new=is_new or was_stuck)
+            self._say_end(state, conflicts, is_new=is_new or was_stuck or self._failed_over)
         self._announced, self._needs_person = state.generation, conflicts > 0
-        self._tally = Tally()
+        self._tally, self._failed_over = Tally(), False
 
     def _say_end(self, state: DesiredState, conflicts: int, *, is_new: bool) -> None:
         stamp = state.short_generation
@@ -282,11 +296,11 @@ class Keeper:
 
     def publish(self) -> None:
         """Replace status.json and metrics if they say something new. A failure is said once and disturbs nothing."""
-        if self.state is None or self.result is None:
+        if self.effective is None or self.result is None:
             self.status = self._status_of_nothing()
         else:
-            self.status = self._status(self.state, self.result)
-            failure = self.exposition.publish(self.state.metrics.directory, self.status, self.result)
+            self.status = self._status(self.effective, self.result)
+            failure = self.exposition.publish(self.effective.metrics.directory, self.status, self.result)
             self.status = replace(self.status, metrics_error=failure)
         self._change = ""
         content = status.encode(self.status)
@@ -321,6 +335,7 @@ class Keeper:
             contentions=result.contentions,
             problems=_problems(self.rejected),
             ledger=self.host.loss,
+            mirrors=status.mirrors_of(state, self.probing.known),
             last_error=errors[0] if errors else self.status.last_error,
             last_error_at=seconds if errors else self.status.last_error_at,
         )

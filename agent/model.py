@@ -5,7 +5,7 @@ Plain frozen dataclasses, hashable, comparable, without behaviour that touches t
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from agent.verdict import Verdict
@@ -129,6 +129,19 @@ class Registry:
     plain_http: bool = False
     preset: str = ""
     failover: Failover | None = None
+
+    @property
+    def difference(self) -> str:
+        """Why the mirrors are not those of the desired state, or not in its order; "" if they are."""
+        if self.failover is None:
+            return ""
+        out = ", ".join(f"{each.url} is out ({each.verdict.value})" for each in self.failover.out)
+        return out or "the fastest mirror is asked first"
+
+    @property
+    def as_desired(self) -> Registry:
+        """The registry as it was written, whatever became of its mirrors."""
+        return self if self.failover is None else replace(self, mirrors=self.failover.listed, failover=None)
 
     @property
     def desired_mirrors(self) -> tuple[Mirror, ...]:

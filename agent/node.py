@@ -79,6 +79,11 @@ class RealHost:
         self._directories: frozenset[str] | None = None
         self._store = Store(places.root, places.state_directory)
 
+    @property
+    def places(self) -> Places:
+        """Where state and runtime directories lie."""
+        return self._places
+
     def allow(self, directories: Iterable[str]) -> None:
         """Let files be written below these directories too (where the desired state says), and below those in which
         the ledger says that we own something. The service manager's own limits still hold."""

@@ -37,7 +37,8 @@ _PASSED_OVER = re.compile(r'msg="trying next host\b.* host="?([^\s"]+)')
 class Probing:
     """One desired state after the other goes through `look`, and comes back with the mirrors that are asked now.
 
-    `has_news` says whether the last look brought verdicts, `has_moved` whether mirrors were taken out or put back."""
+    `has_news` says whether the last look brought verdicts, `has_moved` whether mirrors were taken out or put back,
+    `is_nudged` whether a runtime was heard to pass one over since."""
 
     host: RealHost
     emit: Callable[[Event], None]
@@ -46,6 +47,7 @@ class Probing:
     has_news: bool = False
     has_moved: bool = False
     _targets: tuple[ProbeTarget, ...] = ()
+    is_nudged: bool = False
     _nudged: dict[Key, float] = field(default_factory=dict)
     _seed: str = ""
     _ordered_at: float = 0.0
@@ -62,7 +64,7 @@ class Probing:
 
     def look(self, desired: DesiredState) -> DesiredState:
         """What is desired, with the mirrors that are asked now. Never raises for what the machine does."""
-        self.has_news = self.has_moved = False
+        self.has_news = self.has_moved = self.is_nudged = False
         now = self._now()
         if desired.health.enabled:
             found = self.host.read(self.verdicts)
@@ -81,7 +83,7 @@ class Probing:
 
     def wait_seconds(self) -> float | None:
         """When the probe is to be started; None if nothing is to be probed."""
-        if not self._targets:
+        if not (self._targets and self.host.places.has_units):
             return None
         now = self._now()
         due = min(target.due for target in self._targets)
@@ -109,6 +111,7 @@ class Probing:
         for target in self._targets:
             if target.url.partition("://")[2].partition("/")[0] in hosts:
                 self._nudged[target.key] = now
+                self.is_nudged = True
 
     # --- files -----------------------------------------------------------------------------------------------------
 

@@ -21,12 +21,14 @@ NEVER = float("inf")
 
 
 class Due(Enum):
-    """What the clock asks for: nothing, a look that is skipped if nothing moved, or a look in any case, with acts."""
+    """What the clock asks for: nothing, a look that is skipped if nothing moved, a look in any case, with acts, or the
+    start of the probe, which takes no look."""
 
     NOTHING = "nothing"
     RESYNC = "resync"
     SETTLED = "settled"
     RETRY = "retry"
+    PROBE = "probe"
 
 
 @dataclass
@@ -41,6 +43,7 @@ class Schedule:
     _retry: float = NEVER
     _backoff_seconds: float = RETRY_FIRST_SECONDS
     _resync: float = 0.0
+    _probe: float = NEVER
 
     def __post_init__(self) -> None:
         self.resynced(self.now, self.jitter)
@@ -71,6 +74,10 @@ class Schedule:
         self._backoff_seconds = RETRY_FIRST_SECONDS
         self._retry = NEVER if retry_after_seconds is None else now + max(retry_after_seconds, 1.0)
 
+    def probed(self, now: float, wait_seconds: float | None) -> None:
+        """When the probe is to be started next; None: not at all."""
+        self._probe = NEVER if wait_seconds is None else now + max(wait_seconds, 1.0)
+
     @property
     def settle_at(self) -> float:
         return min(self._settle_quiet, self._settle_latest)
@@ -78,7 +85,7 @@ class Schedule:
     @property
     def next_at(self) -> float:
         """The earliest deadline."""
-        return min(self.settle_at, self._retry, self._resync)
+        return min(self.settle_at, self._retry, self._resync, self._probe)
 
     def due(self, now: float) -> Due:
         """What is due now; the most thorough first."""
@@ -86,4 +93,6 @@ class Schedule:
             return Due.RETRY
         if now >= self.settle_at:
             return Due.SETTLED
-        return Due.RESYNC if now >= self._resync else Due.NOTHING
+        if now >= self._resync:
+            return Due.RESYNC
+        return Due.PROBE if now >= self._probe else Due.NOTHING

@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from agent.errors import Problem
-from agent.model import RegistryReport, RuntimeReport
+from agent.health import Health, MirrorHealth
+from agent.model import DesiredState, RegistryReport, RuntimeReport
 from agent.plan import Conflict, Contention, Deferred, Reload, reason_of
 
 FORMAT = 1
@@ -28,6 +29,25 @@ class Pending:
     reason: str
     retry_after_seconds: float | None = None
     wanted: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class MirrorStatus:
+    """One mirror of one registry as its probes found it. `verdict` is "" before the first; `since` is when it was first
+    given, `probed_at` when last, `last_ok` when it last was fine (Unix seconds); `seconds` is what a pull waits before
+    its first byte (0.0: not known). `is_out`: it is not asked for the time being, since `moved_at`."""
+
+    registry: str
+    url: str
+    verdict: str = ""
+    detail: str = ""
+    advice: str = ""
+    since: float = 0.0
+    probed_at: float = 0.0
+    last_ok: float = 0.0
+    seconds: float = 0.0
+    is_out: bool = False
+    moved_at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +77,7 @@ class Status:
     last_error: str = ""
     last_error_at: float = 0.0
     metrics_error: str = ""
+    mirrors: tuple[MirrorStatus, ...] = ()
 
     @property
     def short_generation(self) -> str:
@@ -78,6 +99,32 @@ def pending_of(runtime: str, deferred: Deferred) -> Pending:
     return Pending(runtime, action, act.unit, deferred.reason, deferred.retry_after_seconds, reason_of(act))
 
 
+def mirrors_of(desired: DesiredState, health: Health) -> tuple[MirrorStatus, ...]:
+    """What is known of each mirror; nothing where they are not probed. `desired` is the state with those asked now."""
+    if not desired.health.enabled:
+        return ()
+    out = {(r.name, each.url) for r in desired.registries if r.failover for each in r.failover.out}
+    every = [health.of(r.name, m.url) for r in desired.registries for m in r.desired_mirrors]
+    return tuple(_mirror_status(each, is_out=each.key in out) for each in every)
+
+
+def _mirror_status(mirror: MirrorHealth, *, is_out: bool) -> MirrorStatus:
+    verdict = mirror.verdict
+    return MirrorStatus(
+        registry=mirror.registry,
+        url=mirror.url,
+        verdict=verdict.value if verdict else "",
+        detail=mirror.detail,
+        advice=verdict.advice if verdict else "",
+        since=mirror.since,
+        probed_at=mirror.probed_at,
+        last_ok=mirror.last_ok,
+        seconds=mirror.seconds,
+        is_out=is_out,
+        moved_at=mirror.moved_at,
+    )
+
+
 def encode(status: Status) -> bytes:
     """The file's bytes: JSON on lines of their own, so that it can be read as it is."""
     return json.dumps({"version": FORMAT, **asdict(status)}, indent=1, ensure_ascii=False).encode() + b"\n"
@@ -96,6 +143,7 @@ def decode(data: bytes) -> Status | None:
             conflicts=tuple(Conflict(**item) for item in raw.get("conflicts", ())),
             contentions=tuple(Contention(**item) for item in raw.get("contentions", ())),
             problems=tuple(Problem(**item) for item in raw.get("problems", ())),
+            mirrors=tuple(MirrorStatus(**item) for item in raw.get("mirrors", ())),
         )
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None

@@ -41,11 +41,14 @@ def run(session: Session) -> int:
         from agent import describe
 
         documents = [describe.document(plan) for plan in plans]
-        session.write_json({"generation": desired.generation, "plans": documents, "left": list(waiting)})
+        document = {"generation": desired.generation, "plans": documents, "left": list(waiting)}
+        session.write_json({**document, "failover": _failovers(desired)})
     else:
         for line in waiting:
             session.terminal.write(plain(line))
         session.terminal.write("".join(text(plans, session.terminal.paint)))
+        for each in _failovers(desired):
+            session.terminal.write(plain(f"failover: {each['registry']}: {each['sentence']}") + "\n")
         session.terminal.write(f"{_summary(plans, session.settings.config)}\n")
     return FINE if all(plan.changes_nothing for plan in plans) else NOT_LIVE
 
@@ -60,6 +63,11 @@ def _left_waiting(desired: DesiredState, host: RealHost) -> Iterator[str]:
         if owned and not report.installed and not report.registries:
             why = "it is not installed any more, so what was written for it stays as it is, for when it is back"
             yield f"{report.name}: {why}: {', '.join(owned)}"
+
+
+def _failovers(desired: DesiredState) -> list[dict[str, str]]:
+    """Why files differ from what the desired state says of a registry's mirrors."""
+    return [{"registry": r.name, "sentence": r.difference} for r in desired.registries if r.difference]
 
 
 def text(plans: Sequence[Plan], paint: Paint) -> Iterator[str]:

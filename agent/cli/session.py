@@ -18,6 +18,7 @@ from agent.settings import Settings
 if TYPE_CHECKING:
     from agent.converge import Emit
     from agent.events import Event, Level
+    from agent.health import Health
     from agent.model import DesiredState
     from agent.node import Places, RealHost
     from agent.source import Source
@@ -63,7 +64,8 @@ class Session:
         return source.read(host, self.settings.config, os.geteuid())
 
     def desired_state(self, host: RealHost) -> DesiredState:
-        """The desired state. Raises HostError, or InvalidFileError with everything that is wrong."""
+        """The desired state, with the mirrors that are asked now. Raises HostError, or InvalidFileError with everything
+        that is wrong."""
         from agent import source
 
         found = None
@@ -73,7 +75,21 @@ class Session:
         except DesiredStateError as error:
             raise InvalidFileError(error.problems, self.rejection(found, error.problems)) from error
         host.allow(source.writable(state))
-        return state
+        return self.effective(state, host)
+
+    def effective(self, state: DesiredState, host: RealHost) -> DesiredState:
+        """With what the daemon knows of the health of mirrors; where nobody may read that, as it is desired."""
+        if not state.health.enabled:
+            return state
+        from agent import health
+
+        return health.effective(state, self.known_health(host), host.now().unix_seconds)
+
+    def known_health(self, host: RealHost) -> Health:
+        """What the daemon knows of mirrors."""
+        from agent import health, probing
+
+        return health.decode(host.read_state(probing.HEALTH) or b"", host.now().unix_seconds)
 
     def rejection(self, found: Source | None, problems: Sequence[Problem]) -> str:
         """Every problem below its place, and what became of it: nothing."""

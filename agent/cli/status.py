@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from agent.cli.session import FINE, NOT_LIVE, Session
 from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
+from agent.settings import UsageError
 
 if TYPE_CHECKING:
     from agent.model import DesiredState
@@ -20,12 +21,17 @@ if TYPE_CHECKING:
     from agent.proof import Proof
     from agent.status import Status
 
+_WATCH_SECONDS = 2.0
+
 NAME = "status"
 SUMMARY = "is it live? per runtime and registry, the hosts in order"
 DESCRIPTION = """\
 Says for each runtime whether the *running* daemon has what is desired, and for each registry which hosts it is asked
 from, in order. As root it looks for itself; others see what the service last published.
 Exit code 0: live. 3: not, and the lines above say why: drift, something pending, a conflict, an invalid file.
+
+Where mirrors are probed (`health:` in the desired state), each has a line: how it was, since when, how fast, what was
+done about it, and what a person can do. --watch shows all of it anew every two seconds.
 
 --prove puts the running daemons to the test: a hosts.toml for a registry that cannot exist, which names a listener of
 this command on 127.0.0.1, is laid for a moment, and containerd (over its CRI socket) or Docker (where it reads such
@@ -64,21 +70,44 @@ class Shown:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Its own option."""
     parser.add_argument("--prove", action="store_true", help="put the running daemons to the test (root)")
+    parser.add_argument("--watch", action="store_true", help="show it anew every two seconds, until Ctrl-C")
 
 
 def run(session: Session) -> int:
     """Print the status."""
     if session.options.prove and os.geteuid() != 0:
         raise HostError("status --prove", "asks the running daemons", "run it as root")
-    shown = look(session) if _may_look(session) else published(session)
+    if session.options.watch:
+        return _watch(session)
+    return _show(session, look(session) if _may_look(session) else published(session))
+
+
+def _show(session: Session, shown: Shown) -> int:
     if session.json:
         session.write_json(document(shown))
     else:
-        from agent.cli.views import status_lines
-
-        for line in status_lines(shown, session.terminal.paint, session.terminal.width):
-            session.terminal.write(line)
+        session.terminal.write(_text(session, shown))
     return FINE if shown.is_live else NOT_LIVE
+
+
+def _text(session: Session, shown: Shown) -> str:
+    from agent.cli.views import status_lines
+
+    return "\n".join(status_lines(shown, session.terminal.paint, session.terminal.width))
+
+
+def _watch(session: Session) -> int:
+    """Again and again on a clean screen; Ctrl-C ends it. What it costs is what `status` costs."""
+    import time
+
+    if session.json or session.options.prove:
+        raise UsageError("status --watch is for people: not with --json or --prove")
+    while True:
+        shown = look(session) if _may_look(session) else published(session)
+        screen = "\x1b[H\x1b[J" if session.terminal.out.isatty() else ""
+        session.terminal.write(screen + _text(session, shown))
+        session.terminal.out.flush()
+        time.sleep(_WATCH_SECONDS)
 
 
 def _may_look(session: Session) -> bool:
@@ -117,6 +146,10 @@ def look(session: Session) -> Shown:
         status = replace(status, generation="", runtimes=(), pending=(), conflicts=())
     else:
         status, missing = _observed(status, desired, host)
+        if desired.health.enabled:
+            from agent.status import mirrors_of
+
+            status = replace(status, mirrors=mirrors_of(desired, session.known_health(host)))
     is_new = status.generation != known.generation
     if is_new or not pid:
         status = replace(status, contentions=())
@@ -145,7 +178,8 @@ def _in_force(session: Session, host: RealHost) -> tuple[DesiredState | None, tu
     from agent.keeper import LAST_GOOD
 
     with suppress(HostError, DesiredStateError):
-        return desired.load(host.read_state(LAST_GOOD) or b"", session.settings.config), problems
+        last_good = desired.load(host.read_state(LAST_GOOD) or b"", session.settings.config)
+        return session.effective(last_good, host), problems
     return None, problems
 
 

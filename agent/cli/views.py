@@ -29,6 +29,10 @@ def status_lines(shown: Shown, paint: Paint, width: int | None = None) -> Iterat
     for report in shown.status.runtimes:
         yield _runtime_line(report, (max(titles, HEAD_COLUMNS), versions), paint)
         yield from _registry_lines(report, width)
+    if shown.status.mirrors:
+        from agent.cli.mirror_views import mirror_lines  # it builds on this module
+
+        yield from mirror_lines(shown.status.mirrors, shown.now, paint, width)
     yield from _troubles(shown, paint)
 
 
@@ -110,7 +114,7 @@ def _registry_lines(report: RuntimeReport, width: int | None) -> Iterator[str]:
     names = max((width_of(registry.name) for registry in report.registries), default=0)
     for registry in report.registries:
         line = f"  {padded(registry.name, names)}  {_hosts(registry)}{_own_state(registry, report)}"
-        yield from _wrapped(plain(line), width, indent=names + 4)
+        yield from wrapped(plain(line), width, indent=names + 4)
 
 
 def _own_state(registry: RegistryReport, report: RuntimeReport) -> str:
@@ -130,7 +134,8 @@ def _hosts(registry: RegistryReport) -> str:
     return "; ".join(part for part in (text, registry.note) if part)
 
 
-def _wrapped(line: str, width: int | None, indent: int) -> list[str]:
+def wrapped(line: str, width: int | None, indent: int) -> list[str]:
+    """The line, broken at blanks where a terminal is narrower; what follows is indented."""
     if width is None or width < NARROWEST_COLUMNS or width_of(line) <= width:
         return [line]
     hanging = " " * indent

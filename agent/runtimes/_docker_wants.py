@@ -7,10 +7,11 @@ and means a different URL on each image store above). What cannot be said is lef
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 
-from agent.model import DEFAULT_REGISTRY, DOCKER_HUB, DesiredState, Mirror, Registry, Setting
+from agent.model import DEFAULT_REGISTRY, DOCKER_HUB, DesiredState, Mirror, OnChange, Registry, Setting
+from agent.runtimes._docker_fate import Fate
 from agent.runtimes._docker_info import insecure_name
 from agent.runtimes._docker_reload import MIRRORS
 from agent.runtimes._json_text import list_of
@@ -41,6 +42,20 @@ def wants_of(desired: DesiredState) -> Wants:
     return Wants((*listed, *desired.docker.settings), insecure_registries(desired))
 
 
+def as_reloadable(desired: DesiredState, *, loses_authorization: bool) -> DesiredState:
+    """With Docker Hub's mirrors as they were desired where only a restart could bring others: the health of a mirror
+    never costs one."""
+    if desired.docker.on_change is not OnChange.RESTART and not loses_authorization:
+        return desired
+    return replace(desired, registries=tuple(r.as_desired if r.name == DOCKER_HUB else r for r in desired.registries))
+
+
+def without_failover(fates: tuple[Fate, ...], desired: DesiredState) -> tuple[Fate, ...]:
+    """What is left to load once a reload has not brought the mirrors that are asked now: that is no reason for a
+    restart either."""
+    return tuple(fate for fate in fates if fate.key != MIRRORS) if _hub(desired).failover else fates
+
+
 def insecure_registries(desired: DesiredState) -> tuple[str, ...]:
     """The registries that Docker may reach without TLS or without a valid certificate."""
     return tuple(_host_form(registry.name) for registry in desired.registries if is_insecure(registry))
@@ -53,10 +68,15 @@ def is_insecure(registry: Registry) -> bool:
 
 
 def hub_mirrors(desired: DesiredState) -> tuple[str, ...]:
-    """The mirrors of Docker Hub that registry-mirrors can hold, in order."""
+    """The mirrors of Docker Hub that registry-mirrors can hold, in order. If only such are out that it can hold, all
+    of them stay: the list is never emptied for their health."""
+    hub = _hub(desired)
+    return _sayable(hub.mirrors, desired) or _sayable(hub.desired_mirrors, desired)
+
+
+def _sayable(mirrors: Iterable[Mirror], desired: DesiredState) -> tuple[str, ...]:
     trusted = insecure_registries(desired)
-    urls = [mirror.url for mirror in _hub(desired).mirrors if not unsayable(mirror, trusted)]
-    return tuple(dict.fromkeys(urls))
+    return tuple(dict.fromkeys(mirror.url for mirror in mirrors if not unsayable(mirror, trusted)))
 
 
 def hub_notes(desired: DesiredState) -> tuple[str, ...]:

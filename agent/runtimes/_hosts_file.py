@@ -40,7 +40,8 @@ class Part:
 class Wanted:
     """A hosts.toml that must be there. `entry` is what the ledger knows of it; `made_directories` are those on the way
     to it that are missing or were made by us, outermost first; `is_said` tells that the file of before us, which still
-    stands there, means the very same; `news` is why there is to be a file, the registry being the subject."""
+    stands there, means the very same; `news` is why there is to be a file, the registry being the subject; `because`
+    says why it is not quite what is desired."""
 
     registry: str
     directory: Directory
@@ -50,6 +51,7 @@ class Wanted:
     made_directories: tuple[str, ...]
     is_said: bool = False
     news: str = "is new in the desired state"
+    because: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,8 @@ def _reason(wanted: Wanted, state: FileState) -> str:
     if state.content != wanted.content:
         if wanted.entry is None and not _is_of_ours(state):
             return f"{_is_new(wanted)}; what stood there is kept and comes back"
-        return describe_change(wanted.registry, state.content, wanted.content)
+        change = describe_change(wanted.registry, state.content, wanted.content)
+        return f"{change}; {wanted.because}" if wanted.because else change
     if state.mode != _mode(wanted):
         return f"{wanted.registry}: the mode was {state.mode:04o}, {_mode(wanted):04o} is right"
     if _has_wrong_owner(wanted, state):
@@ -123,7 +126,8 @@ def _reason(wanted: Wanted, state: FileState) -> str:
 
 
 def _is_new(wanted: Wanted) -> str:
-    return f"{wanted.registry} {wanted.news}"
+    news = f"{wanted.registry} {wanted.news}"
+    return f"{news}; {wanted.because}" if wanted.because else news
 
 
 def _mode(wanted: Wanted) -> int:

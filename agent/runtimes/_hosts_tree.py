@@ -188,6 +188,7 @@ def _wanted_file(recipe: Recipe, tree: Tree, content: bytes, made: _MadeDirector
         entry=entry,
         made_directories=made.to(directory),
         is_said=not recipe.secrets and _is_said(directory, entry, recipe),
+        because=registry.difference,
     )
 
 

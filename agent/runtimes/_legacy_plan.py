@@ -92,7 +92,8 @@ def checked(migration: Migration, tree: Tree, look: ConfigFile, wanted: Iterable
     if needs_tables(look.daemon.version):
         wanted = tuple(wanted)
         held_up = frozenset(each.name for each in wanted if any(conflicts_of(each, tree)))
-        return replace(migration, tables=tables_for(wanted, held_up))
+        as_desired = (registry.as_desired for registry in wanted)  # a change costs a restart, which no mirror is worth
+        return replace(migration, tables=tables_for(as_desired, held_up))
     foreign = {each.name: tree.directories[each.name].file for each in migration.registries if _is_foreign(each, tree)}
     ours = tuple(each for each in migration.registries if each.name not in foreign)
     refusal = migration.refusal or next(_in_the_way(foreign, ours, tree), "")

@@ -28,7 +28,16 @@ from agent.plan import (
 )
 from agent.render import Memo
 from agent.runtimes import Runtime, _daemon_json
-from agent.runtimes._docker_acts import UNIT, Acts, Fault, Situation, decide, wait_for_reload, wants_restart
+from agent.runtimes._docker_acts import (
+    UNIT,
+    Acts,
+    Fault,
+    Situation,
+    attempt_of,
+    decide,
+    wait_for_reload,
+    wants_restart,
+)
 from agent.runtimes._docker_certs import look_at_certs, plan_certs
 from agent.runtimes._docker_checks import LATEST, OLDEST, Engine, faults_of
 from agent.runtimes._docker_fate import Fate
@@ -68,7 +77,7 @@ from agent.runtimes._docker_trial import (
     way_back,
 )
 from agent.runtimes._docker_unit import next_start
-from agent.runtimes._docker_wants import NOTHING, Wants, wants_of
+from agent.runtimes._docker_wants import NOTHING, Wants, as_reloadable, wants_of, without_failover
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
@@ -126,12 +135,14 @@ class Docker:
         return replace(observed, last_words=last_words(host, observed.unit)) if is_blamed else observed
 
     def plan(self, desired: DesiredState, observed: ObservedDocker) -> Plan:
+        desired = as_reloadable(desired, loses_authorization=observed.loses_authorization)
         wants = _wants(desired, observed)
         if wants is None:
             return Plan(NAME)
         return _with_parts(_plan(desired, observed, wants), plan_certs(desired, observed.certs, self._texts))
 
     def report(self, desired: DesiredState, observed: ObservedDocker) -> RuntimeReport:
+        desired = as_reloadable(desired, loses_authorization=observed.loses_authorization)
         docker = (observed.is_installed, observed.unit, observed.info)
         picture = Picture(*docker, observed.memory, observed.now, observed.certs)
         return report(desired, picture, self.plan(desired, observed))
@@ -303,7 +314,10 @@ def _acts(desired: DesiredState, observed: ObservedDocker, main: FilePlan, memor
         digest=evidence.digest,
         toll=observed.toll,
     )
-    return decide(main.fates, situation)
+    fates, has_failed = main.fates, memory.failed_reload == attempt_of(main.fates, memory.invocation_id)
+    if has_failed and not situation.is_undoable:
+        fates = without_failover(fates, desired)
+    return decide(fates, situation)
 
 
 def _known(evidence: Evidence, memory: Memory) -> Memory | None:

@@ -53,7 +53,7 @@ _mirror_agent() {
 
     if [[ $cur == -* ]]; then
         [[ -z $command ]] && common+=' --version'
-        [[ $command == status ]] && common+=' --prove'
+        [[ $command == status ]] && common+=' --prove --watch'
         [[ $command == mirrors ]] && common+=' --probe --image --content --timeout'
         mapfile -t COMPREPLY < <(compgen -W "$common" -- "$cur")
     elif [[ -z $command ]]; then

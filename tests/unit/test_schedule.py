@@ -81,3 +81,16 @@ def test_jitter_moves_the_resync_by_a_tenth_at_most(jitter: float) -> None:
     """Ten thousand nodes do not look in the same second, and none looks much later than a minute."""
     schedule = Schedule(0.0, jitter)
     assert 0.9 * RESYNC_SECONDS <= schedule.next_at <= 1.1 * RESYNC_SECONDS
+
+
+def test_the_probe_is_started_when_it_is_due_and_nothing_more_urgent_is() -> None:
+    """Its start takes no look; without probes nothing wakes for them, and nobody is woken in a busy loop."""
+    schedule = Schedule(0.0)
+    assert schedule.next_at == 60.0
+    schedule.probed(0.0, 15.0)
+    assert (schedule.next_at, schedule.due(14.0), schedule.due(15.0)) == (15.0, Due.NOTHING, Due.PROBE)
+    assert schedule.due(60.0) is Due.RESYNC
+    schedule.probed(20.0, 0.0)
+    assert schedule.next_at == 21.0
+    schedule.probed(20.0, None)
+    assert schedule.next_at == 60.0
