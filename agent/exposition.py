@@ -15,7 +15,8 @@ from agent.events import Event, Kind, Level
 from agent.metrics import HEADER, Counters, MirrorMetric, Reading, encode
 from agent.node import RealHost
 from agent.outcome import CycleResult
-from agent.status import Status
+from agent.status import MirrorStatus, Status
+from agent.verdict import Verdict
 
 FILE = "mirror-agent.prom"
 
@@ -26,6 +27,20 @@ _MARK = HEADER.encode()
 
 _PLACE = "metrics-directory"
 """Where the file is, kept over a restart of the agent: it goes when the desired state names another directory."""
+
+
+def metric_of(mirror: MirrorStatus) -> MirrorMetric:
+    """A mirror of `status` as metrics have it."""
+    is_up = not Verdict(mirror.verdict).is_outage if mirror.verdict else None
+    return MirrorMetric(
+        registry=mirror.registry,
+        url=mirror.url,
+        is_up=is_up,
+        is_in_use=not mirror.is_out,
+        verdict=mirror.verdict,
+        latency_seconds=mirror.seconds,
+        last_ok=mirror.last_ok,
+    )
 
 
 @dataclass

@@ -9,8 +9,9 @@ from dataclasses import dataclass, field, replace
 from agent import converge, desired, feud, source, status
 from agent.errors import WHOLE_FILE, DesiredStateError, HostError, Problem
 from agent.events import Event, Kind, Level
-from agent.exposition import Exposition
+from agent.exposition import Exposition, metric_of
 from agent.feud import Feuds
+from agent.health import What
 from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
@@ -92,7 +93,8 @@ class Keeper:
         if self.state is None:
             return None
         self.effective = self.probing.look(self.state)
-        self._failed_over |= self.probing.has_moved
+        self._failed_over |= bool(self.probing.moves)
+        self.exposition.failed_over(self.probing.moves.count(What.OUT))
         self.result = converge.converge(self.effective, self.host, self.emit, acts=acts, feuds=self._feuds)
         self._account(self.state, self.result)
         if acts:
@@ -300,6 +302,7 @@ class Keeper:
             self.status = self._status_of_nothing()
         else:
             self.status = self._status(self.effective, self.result)
+            self.exposition.mirrors = tuple(map(metric_of, self.status.mirrors))
             failure = self.exposition.publish(self.effective.metrics.directory, self.status, self.result)
             self.status = replace(self.status, metrics_error=failure)
         self._change = ""

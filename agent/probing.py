@@ -37,7 +37,7 @@ _PASSED_OVER = re.compile(r'msg="trying next host\b.* host="?([^\s"]+)')
 class Probing:
     """One desired state after the other goes through `look`, and comes back with the mirrors that are asked now.
 
-    `has_news` says whether the last look brought verdicts, `has_moved` whether mirrors were taken out or put back,
+    `has_news` says whether the last look brought verdicts, `moves` which mirrors it took out or put back,
     `is_nudged` whether a runtime was heard to pass one over since."""
 
     host: RealHost
@@ -45,7 +45,7 @@ class Probing:
     verdicts: str
     known: Health = field(default_factory=Health)
     has_news: bool = False
-    has_moved: bool = False
+    moves: tuple[What, ...] = ()
     _targets: tuple[ProbeTarget, ...] = ()
     is_nudged: bool = False
     _nudged: dict[Key, float] = field(default_factory=dict)
@@ -64,14 +64,14 @@ class Probing:
 
     def look(self, desired: DesiredState) -> DesiredState:
         """What is desired, with the mirrors that are asked now. Never raises for what the machine does."""
-        self.has_news = self.has_moved = self.is_nudged = False
+        self.has_news, self.moves, self.is_nudged = False, (), False
         now = self._now()
         if desired.health.enabled:
             found = self.host.read(self.verdicts)
             samples = decode_samples(found.content, now) if isinstance(found, Regular) else ()
             before, (self.known, changes) = self.known, health.weigh(self.known, samples, desired, now)
             self.has_news = self.known != before
-            self.has_moved = any(change.what in {What.OUT, What.BACK} for change in changes)
+            self.moves = tuple(each.what for each in changes if each.what in {What.OUT, What.BACK})
             for change in changes:
                 self.emit(event_of(change, desired.short_generation))
             self._store()

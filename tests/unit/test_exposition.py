@@ -12,10 +12,12 @@ from agent.errors import StaleNamespaceError
 from agent.events import Event, Kind
 from agent.exposition import SIGN_OF_LIFE_SECONDS
 from agent.keeper import Keeper
-from agent.metrics import HEADER, MirrorMetric
+from agent.metrics import HEADER
 from agent.model import Now
 from agent.node import Places, RealHost
 from agent.status import decode
+from agent.targets import Sample, encode_samples
+from agent.verdict import Verdict
 from tests.exposition_format import parse
 
 CONFIG = "/etc/mirror-agent.yaml"
@@ -82,7 +84,8 @@ class Machine:
 
     def value(self, name: str, directory: str = DIRECTORY) -> list[float]:
         """The values of one metric's series."""
-        return list(parse(self.inside(f"{directory}/mirror-agent.prom").read_bytes())[name].series.values())
+        found = parse(self.inside(f"{directory}/mirror-agent.prom").read_bytes())
+        return list(found[name].series.values()) if name in found else []
 
     def stamp(self) -> tuple[int, int]:
         info = self.inside(FILE).stat()
@@ -162,14 +165,28 @@ def test_an_invalid_edit_is_told(machine: Machine) -> None:
 
 
 def test_mirrors_are_told_with_the_next_publish(machine: Machine) -> None:
-    """What the probes found comes from outside, and may be set at any time."""
+    """What the probes found, as `status` has it; one that only turns something away is up."""
+    path = machine.inside(CONFIG)
+    path.write_text(path.read_text() + "health: {enabled: true}\n")
     machine.cycle()
-    machine.keeper.exposition.mirrors = (MirrorMetric("ghcr.io", "https://m.example", False, True, "hanging"),)
-    machine.keeper.exposition.failed_over()
-    machine.keeper.exposition.failed_over(2)
+    assert (machine.value("mirror_agent_mirror_up"), machine.value("mirror_agent_mirror_in_use")) == ([], [1])
+    verdicts = machine.inside("/run/mirror-agent-probe/verdicts.json")
+    verdicts.parent.mkdir()
+    for verdict, is_up in ((Verdict.HANGING, 0), (Verdict.DENIED, 1), (Verdict.OK, 1)):
+        machine.host.seconds += 60.0
+        sample = Sample("ghcr.io", "https://m.example", verdict, "was so", machine.host.seconds, 0.25)
+        verdicts.write_bytes(encode_samples((sample,)))
+        machine.cycle()
+        assert machine.value("mirror_agent_mirror_up") == [is_up]
+    assert machine.value("mirror_agent_mirror_latency_seconds") == [0.25]
+
+
+def test_a_failover_is_counted(machine: Machine) -> None:
+    """Each mirror that is taken out."""
+    machine.keeper.exposition.failed_over(1)
+    machine.keeper.exposition.failed_over(1)
     machine.cycle()
-    assert machine.value("mirror_agent_mirror_up") == [0]
-    assert machine.value("mirror_agent_failovers_total") == [3]
+    assert machine.value("mirror_agent_failovers_total") == [2]
 
 
 def test_a_file_that_somebody_removed_comes_back(machine: Machine) -> None:
