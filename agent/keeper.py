@@ -64,7 +64,7 @@ class Keeper:
 
     def __post_init__(self) -> None:
         self.exposition = Exposition(self.host, self.emit)
-        self.probing = Probing(self.host, self.emit, f"{self.host.places.run_directory}-probe/{VERDICTS}")
+        self.probing = Probing(self.host, self.emit, f"{self.host.places.probe_directory}/{VERDICTS}")
 
     def start(self) -> None:
         """Read the desired state; if it is no good, fall back on the last one that was. Raises HostError where the

@@ -26,6 +26,7 @@ from agent.store import Store
 
 STATE_DIRECTORY = "/var/lib/mirror-agent"
 RUN_DIRECTORY = "/run/mirror-agent"
+PROBE_DIRECTORY = "/run/mirror-agent-probe"
 
 _RACY_NS = 50_000_000
 """A file changed this shortly before we read it may change again within one tick of its timestamps: such a reading is
@@ -37,12 +38,14 @@ _BATCH = 512
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where this machine is and where we may write. All paths as an operator writes them, below `root`."""
+    """Where this machine is, where we may write, and where the probe does. All paths as an operator writes them, below
+    `root`."""
 
     root: str = "/"
     state_directory: str = STATE_DIRECTORY
     run_directory: str = RUN_DIRECTORY
     writable: tuple[str, ...] = ("/etc/containerd", "/etc/docker")
+    probe_directory: str = PROBE_DIRECTORY
 
     @property
     def has_units(self) -> bool:

@@ -8,7 +8,7 @@ import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from agent.cli.terminal import Terminal, plain
@@ -49,7 +49,9 @@ class Session:
     def places(self) -> Places:
         from agent.node import Places
 
-        return Places(self.settings.root, self.settings.state_dir, self.settings.run_dir)
+        settings = self.settings
+        places = Places(settings.root, settings.state_dir, settings.run_dir)
+        return replace(places, probe_directory=settings.probe_dir)
 
     def host(self) -> RealHost:
         """This machine, or the tree below --root."""

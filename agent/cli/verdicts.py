@@ -21,7 +21,6 @@ class Verdicts:
     def __init__(self, session: Session, targets_path: str) -> None:
         self._session = session
         self._targets_path = targets_path
-        self._name = f"{session.settings.probe_dir}/verdicts.json"
         self._samples = {each.key: each for each in decode_samples(self._found("verdicts.json"), time.time())}
         self.targets: tuple[ProbeTarget, ...] = ()
         self.look()
