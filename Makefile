@@ -6,6 +6,8 @@
 VENV := .venv/bin
 SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run.sh packaging/deb/p*inst packaging/deb/p*rm \
 	packaging/completions/mirror-agent.bash tests/run.sh .ci/run
+ARCH ?= amd64
+SUITES := --suite bullseye --suite bookworm --suite trixie --suite forky
 BENCH ?=
 
 .PHONY: help setup run test lint types format unit node packaged soak hostile coverage golden schema bench package clean
@@ -41,8 +43,8 @@ unit: setup ## only the quick tests: no node, no root, no thousands of rounds
 node: setup ## only the node tests (root, Debian or Ubuntu)
 	@tests/run.sh tests/node
 
-packaged: setup ## make the packages, judge them, and run the node tests with them installed (root, Debian)
-	@MIRROR_AGENT_NODE_INSTALL=package tests/run.sh tests/package tests/node
+packaged: setup ## make the packages (ARCH as for `package`), judge them, run the node tests with them on all suites (root)
+	@MIRROR_AGENT_NODE_INSTALL=package MIRROR_AGENT_ARCHITECTURES="$(ARCH)" tests/run.sh tests/package tests/node $(SUITES)
 
 soak: setup ## the crash walks in full: every system call, 2,000 instants (some minutes)
 	MIRROR_AGENT_SOAK=1 $(VENV)/pytest -p no:cacheprovider tests/unit/test_converge.py tests/unit/test_crash.py tests/unit/test_keeper_fuzz.py
@@ -63,10 +65,10 @@ schema: setup ## write the JSON Schema of the desired state anew
 bench: setup ## speed and size beside a raw floor, in one run; BENCH="--idle-seconds 10" shortens it
 	$(VENV)/python -m tests.bench $(BENCH)
 
-package: setup ## dist/*.deb and dist/*.rpm (Debian or Ubuntu, x86-64); the private Python is built once and kept
-	@packaging/setup.sh package
-	@packaging/build.sh
+package: setup ## dist/*.deb and dist/*.rpm for amd64 (ARCH="amd64 arm64": for both); the private Python is built once
+	@packaging/setup.sh package $(ARCH)
+	@for arch in $(ARCH); do packaging/build.sh $$arch || exit; done
 
 clean: ## remove the sandbox and everything made here, but not .venv
-	rm -rf .sandbox build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
+	rm -rf .sandbox .unpacked build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage
 	find agent tests -name __pycache__ -prune -exec rm -rf {} +

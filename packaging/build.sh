@@ -1,6 +1,7 @@
 #!/bin/sh
 # `make package`: dist/mirror-agent_VERSION_amd64.deb and dist/mirror-agent-VERSION-1.x86_64.rpm from one tree.
-# `packaging/build.sh deb` makes one of them alone.
+#
+#   packaging/build.sh [amd64|arm64] [deb|rpm]...    one architecture (amd64), one format (both)
 #
 # The same commit gives the same bytes: times are those of the commit, orders and compressors are fixed.
 #
@@ -14,6 +15,10 @@ version=${MIRROR_AGENT_VERSION:-$(sed -n 's/^__version__ = "\(.*\)"$/\1/p' agent
 dist=${MIRROR_AGENT_DIST:-dist}
 python=.venv/bin/python
 DOC=usr/share/doc/mirror-agent
+architecture=amd64
+case ${1:-} in amd64 | arm64) architecture=$1 && shift ;; esac
+# What kernel, compilers and rpm call it.
+case $architecture in amd64) machine=x86_64 ;; arm64) machine=aarch64 ;; esac
 export LC_ALL=C.UTF-8 TZ=UTC
 
 if [ -z "${SOURCE_DATE_EPOCH:-}" ]; then
@@ -23,16 +28,22 @@ export SOURCE_DATE_EPOCH
 
 build=$(mktemp -d "${TMPDIR:-/var/tmp}/mirror-agent-package.XXXXXX")
 trap 'rm -rf "$build"' EXIT
+trap 'exit 1' HUP INT TERM
+# Of builds that were killed outright.
+find "${build%/*}" -maxdepth 1 -name 'mirror-agent-package.*' -mtime +0 -exec rm -rf {} +
 
 say() { printf 'package: %s\n' "$*"; }
 
 # One time for all, so that neither the checkout's nor the build's is in the package.
 settle() { find "$1" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +; }
 
+# bundled WHAT TREE
+bundled() { "$python" packaging/bundled.py "$1" "$2" "$version" "$runtime"; }
+
 # --- deb -------------------------------------------------------------------------------------------------------------
 
 debian_documents() {
-    "$python" packaging/bundled.py copyright "$1" "$version" >"$1/$DOC/copyright"
+    bundled copyright "$1" >"$1/$DOC/copyright"
     debian_changelog | gzip -9n >"$1/$DOC/changelog.gz"
     mkdir -p "$1/usr/share/lintian/overrides"
     install -m 644 packaging/deb/lintian-overrides "$1/usr/share/lintian/overrides/mirror-agent"
@@ -41,28 +52,34 @@ debian_documents() {
 # Both formats want a changelog with dates: its one entry is this build, and names the real one.
 debian_changelog() {
     printf 'mirror-agent (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md beside this file.\n\n' "$version"
-    printf ' -- %s  %s\n' "$(sed -n 's/^Maintainer: //p' packaging/deb/control)" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
+    maintainer=$(sed -n 's/^Maintainer: //p' packaging/deb/control)
+    printf ' -- %s  %s\n' "$maintainer" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
 }
 
 debian_control() {
     mkdir "$1/DEBIAN"
     size=$(du -s -k --apparent-size --exclude=DEBIAN "$1" | cut -f 1)
-    sed "s/@VERSION@/$version/; s/@ARCHITECTURE@/amd64/; s/@INSTALLED_SIZE@/$size/" packaging/deb/control >"$1/DEBIAN/control"
+    sed "s/@VERSION@/$version/; s/@ARCHITECTURE@/$architecture/; s/@INSTALLED_SIZE@/$size/" \
+        packaging/deb/control >"$1/DEBIAN/control"
     install -m 755 packaging/deb/postinst packaging/deb/prerm packaging/deb/postrm "$1/DEBIAN/"
     echo /etc/mirror-agent.yaml >"$1/DEBIAN/conffiles"
-    (cd "$1" && find . -path ./DEBIAN -prune -o -path ./etc -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum) >"$1/DEBIAN/md5sums"
+    (
+        cd "$1"
+        find . -path ./DEBIAN -prune -o -path ./etc -prune -o -type f -printf '%P\0' | sort -z | xargs -0 md5sum
+    ) >"$1/DEBIAN/md5sums"
     chmod 644 "$1/DEBIAN/control" "$1/DEBIAN/conffiles" "$1/DEBIAN/md5sums"
 }
 
 # xz, because dpkg of Debian 11 reads no zstd; one thread, because their number shows in the result.
 make_deb() {
     tree=$build/deb
-    packaging/tree.sh "$tree" deb
+    packaging/tree.sh "$tree" deb "$machine"
     documents "$tree"
     debian_documents "$tree"
     debian_control "$tree"
     settle "$tree"
-    dpkg-deb --root-owner-group --threads-max=1 -Zxz --build "$tree" "$build/out/mirror-agent_${version}_amd64.deb" >/dev/null
+    dpkg-deb --root-owner-group --threads-max=1 -Zxz --build "$tree" \
+        "$build/out/mirror-agent_${version}_$architecture.deb" >/dev/null
 }
 
 # --- rpm -------------------------------------------------------------------------------------------------------------
@@ -74,21 +91,22 @@ rpm_changelog() {
 
 rpm_spec() {
     rpm_changelog >"$build/changelog"
-    licenses=$("$python" packaging/bundled.py licenses "$1" "$version")
+    licenses=$(bundled licenses "$1")
     sed -e "/@CHANGELOG@/{r $build/changelog" -e 'd}' \
         -e "s/@LICENSES@/$licenses/" packaging/rpm/mirror-agent.spec
 }
 
 make_rpm() {
     tree=$build/rpm
-    packaging/tree.sh "$tree" rpm
+    packaging/tree.sh "$tree" rpm "$machine"
     documents "$tree"
     mkdir -p "$tree/usr/lib/systemd/system-preset"
     install -m 644 packaging/rpm/50-mirror-agent.preset "$tree/usr/lib/systemd/system-preset/"
     rpm_spec "$tree" >"$build/mirror-agent.spec"
     settle "$tree"
-    rpmbuild -bb --quiet --target x86_64 --define "tree $tree" --define "version $version" --define "_topdir $build/rpmbuild" \
-        --define "_rpmdir $build/out" --define '_rpmfilename %{name}-%{version}-%{release}.%{_target_cpu}.rpm' \
+    rpmbuild -bb --quiet --target "$machine" --define "tree $tree" --define "version $version" \
+        --define "_topdir $build/rpmbuild" --define "_rpmdir $build/out" \
+        --define '_rpmfilename %{name}-%{version}-%{release}.%{_target_cpu}.rpm' \
         --define '_buildhost localhost' --define 'use_source_date_epoch_as_buildtime 1' \
         --define 'clamp_mtime_to_source_date_epoch 1' --define '_dbpath /nonexistent' "$build/mirror-agent.spec"
 }
@@ -98,11 +116,12 @@ make_rpm() {
 documents() {
     mkdir -p "$1/$DOC"
     install -m 644 CHANGELOG.md "$1/$DOC/"
-    "$python" packaging/bundled.py sbom "$1" "$version" >"$1/$DOC/mirror-agent.cdx.json"
+    bundled sbom "$1" >"$1/$DOC/mirror-agent.cdx.json"
+    bundled notices "$1" >"$1/usr/lib/mirror-agent/licenses/THIRD-PARTY"
 }
 
 [ $# -gt 0 ] || set -- deb rpm
-packaging/runtime/build.sh >/dev/null
+runtime=$(packaging/runtime/build.sh "$machine")
 mkdir "$build/out"
 running=
 for format in "$@"; do

@@ -3,7 +3,7 @@
 #
 #   packaging/setup.sh python    .venv with the exact packages of requirements-dev.lock
 #   packaging/setup.sh nodes     what boots test nodes: mmdebstrap, systemd-nspawn
-#   packaging/setup.sh package   what builds the packages, and lintian and rpmlint to judge them
+#   packaging/setup.sh package [amd64|arm64]...    what builds the packages, and lintian and rpmlint to judge them
 #
 # Exit 3 from `nodes` and `package`: this machine cannot do it; the last line says why.
 set -eu
@@ -203,8 +203,11 @@ setup_nodes() {
 
 # command:package, where the two differ. Of perl, OpenSSL's configuration needs more than the part that is always there.
 BUILDERS='curl dpkg-deb:dpkg flock:util-linux gzip lintian make rpmbuild:rpm rpmlint strip:binutils xz:xz-utils'
+# What the packages for arm64 need besides: qemu starts their interpreter in a test.
+CROSS_BUILDERS='aarch64-linux-gnu-strip:binutils-aarch64-linux-gnu qemu-aarch64-static:qemu-user-static'
 
 build_packages() {
+    case " $* " in *' arm64 '*) BUILDERS="$BUILDERS $CROSS_BUILDERS" ;; esac
     for builder in $BUILDERS; do
         have "${builder%:*}" || printf '%s ' "${builder#*:}"
     done
@@ -215,7 +218,7 @@ build_packages() {
 setup_package() {
     have apt-get || cannot "packages are built on Debian or Ubuntu"
     [ "$(uname -m)" = x86_64 ] || cannot "packages are built on x86-64"
-    missing=$(build_packages)
+    missing=$(build_packages "$@")
     [ -n "$missing" ] || return 0
     refresh_package_lists
     # shellcheck disable=SC2086 # a list of words
@@ -225,6 +228,6 @@ setup_package() {
 case "${1:-}" in
     python) setup_python ;;
     nodes) setup_nodes ;;
-    package) setup_package ;;
+    package) shift && setup_package "$@" ;;
     *) die "usage: packaging/setup.sh python|nodes|package" ;;
 esac

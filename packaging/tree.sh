@@ -1,11 +1,12 @@
 #!/bin/sh
-# Make the tree that both packages carry, as it lies on a node: packaging/tree.sh TARGET FORMAT
+# Make the tree that both packages carry, as it lies on a node: packaging/tree.sh TARGET FORMAT MACHINE
 #
+# MACHINE is x86_64 or aarch64.
 # FORMAT (deb, rpm) decides only where units and zsh's functions lie.
 set -eu
 cd "$(dirname "$0")/.."
 
-target=$1 format=$2
+target=$1 format=$2 machine=$3
 PRIVATE=/usr/lib/mirror-agent
 LIBRARY=$PRIVATE/lib/python3.14
 
@@ -13,7 +14,6 @@ case $format in
     deb) units=/lib/systemd/system zsh=/usr/share/zsh/vendor-completions ;;
     rpm) units=/usr/lib/systemd/system zsh=/usr/share/zsh/site-functions ;;
 esac
-
 
 # place MODE DESTINATION FILE...: into a directory (with a "/" at the end), or under a name of its own.
 place() {
@@ -24,12 +24,14 @@ place() {
 }
 
 code() {
-    runtime=$(packaging/runtime/build.sh)
+    runtime=$(packaging/runtime/build.sh "$machine")
+    # One that runs here; bytecode is the same on all machines.
+    native=$(packaging/runtime/build.sh)/bin/python3.14
     mkdir -p "$target$PRIVATE"
     cp -R "$runtime/bin" "$runtime/lib" "$runtime/licenses" "$target$PRIVATE/"
     cp -R agent "$target$LIBRARY/site-packages/agent"
     find "$target$LIBRARY/site-packages/agent" -name __pycache__ -prune -exec rm -r {} +
-    PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 "$target$PRIVATE/bin/python3.14" -s -m compileall -q \
+    PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 "$native" -s -m compileall -q \
         --invalidation-mode unchecked-hash -s "$target" -p / "$target$LIBRARY/site-packages/agent"
     place 755 /usr/bin/mirror-agent packaging/mirror-agent.sh
     place 644 $PRIVATE/licenses/mirror-agent/ LICENSE

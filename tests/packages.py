@@ -8,6 +8,7 @@ old one. What is older than a day goes.
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -27,60 +28,73 @@ _KEPT_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Packages:
-    """One version of both packages; `rpm` does not exist if it was not asked for."""
+    """Both packages of one version for one architecture, in dpkg's words; `machine` is what all others call it."""
 
     version: str
+    architecture: str
     deb: Path
     rpm: Path
 
+    @property
+    def machine(self) -> str:
+        return MACHINES[self.architecture]
 
-def built(version: str = "", *formats: str) -> Packages:
-    """Both packages (or the formats named), with the code's own version or another.
+
+MACHINES = {"amd64": "x86_64", "arm64": "aarch64"}
+_TOOLS = {"amd64": ("rpmbuild", "dpkg-deb", "strip"), "arm64": ("rpmbuild", "dpkg-deb", "aarch64-linux-gnu-strip")}
+
+
+def built(architecture: str = "amd64", source: Path = REPOSITORY) -> Packages:
+    """Both packages of this checkout, or of another `source` tree (for an upgrade to something newer).
 
     Raises CannotBuildError if this machine cannot build them, with what the build said.
     """
-    version = version or _own_version()
-    formats = formats or ("deb", "rpm")
+    version = _version(source)
     where = build_once(
-        cache_root() / f"packages-{version}-{'-'.join(formats)}-{_digest()}",
-        lambda directory: _build(version, formats, directory),
+        cache_root() / f"packages-{version}-{architecture}-{_digest(source)}",
+        lambda directory: _build(architecture, source, directory),
     )
     return Packages(
-        version, where / f"mirror-agent_{version}_amd64.deb", where / f"mirror-agent-{version}-1.x86_64.rpm"
+        version,
+        architecture,
+        where / f"mirror-agent_{version}_{architecture}.deb",
+        where / f"mirror-agent-{version}-1.{MACHINES[architecture]}.rpm",
     )
 
 
-def _build(version: str, formats: tuple[str, ...], directory: Path) -> None:
+def _build(architecture: str, source: Path, directory: Path) -> None:
     _forget_old()
-    missing = [tool for tool in ("rpmbuild", "dpkg-deb", "strip") if shutil.which(tool) is None]
+    missing = [tool for tool in _TOOLS[architecture] if shutil.which(tool) is None]
     if missing:
-        raise CannotBuildError(f"{', '.join(missing)} not found; run packaging/setup.sh package")
-    environment = {
-        **os.environ, "MIRROR_AGENT_VERSION": version, "MIRROR_AGENT_DIST": str(directory), "SOURCE_DATE_EPOCH": _TIME,
-    }  # fmt: skip
+        raise CannotBuildError(f"{', '.join(missing)} not found; run packaging/setup.sh package {architecture}")
+    environment = {**os.environ, "MIRROR_AGENT_DIST": str(directory), "SOURCE_DATE_EPOCH": _TIME}
     done = subprocess.run(
-        [REPOSITORY / "packaging" / "build.sh", *formats],
+        [source / "packaging" / "build.sh", architecture],
         env=environment, stderr=subprocess.PIPE, text=True, timeout=BUILD_TIMEOUT_SECONDS, check=False,
     )  # fmt: skip
     if done.returncode != 0:
         raise CannotBuildError(f"packaging/build.sh failed with {done.returncode}:\n{done.stderr[-4000:]}")
 
 
-def _own_version() -> str:
-    from agent import __version__
+def _version(source: Path) -> str:
+    found = re.search(r'^__version__ = "(.+)"$', (source / "agent" / "__init__.py").read_text(), re.MULTILINE)
+    assert found
+    return found[1]
 
-    return __version__
 
-
-def _digest() -> str:
+def _digest(source: Path) -> str:
     """Of every byte that goes into a package."""
     known = hashlib.sha256()
-    for name in _INPUTS:
-        top = REPOSITORY / name
-        for path in sorted(top.rglob("*")) if top.is_dir() else [top]:
-            if path.is_file() and "__pycache__" not in path.parts:
-                known.update(f"{path.relative_to(REPOSITORY)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
+    for path in inputs(source):
+        known.update(f"{path.relative_to(source)} {path.stat().st_mode:o}\n".encode() + path.read_bytes())
     return known.hexdigest()[:16]
+
+
+def inputs(source: Path) -> list[Path]:
+    """The files of which packages are made."""
+    tops = [source / name for name in _INPUTS]
+    found = [path for top in tops for path in (sorted(top.rglob("*")) if top.is_dir() else [top])]
+    return [path for path in found if path.is_file() and "__pycache__" not in path.parts]
 
 
 def _forget_old() -> None:
@@ -91,6 +105,7 @@ def _forget_old() -> None:
 
 if __name__ == "__main__":
     try:
-        print(built().deb.parent)
+        for wanted in (os.environ.get("MIRROR_AGENT_ARCHITECTURES") or "amd64").split():
+            print(built(wanted).deb.parent)
     except CannotBuildError as reason:
         sys.exit(f"packages: {reason}")

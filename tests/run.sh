@@ -15,7 +15,7 @@ node_tests=tests/node
 package_tests=
 sudo=
 KEPT=MIRROR_AGENT_NODE_TESTS,MIRROR_AGENT_NODE_MIRROR,MIRROR_AGENT_NODE_CACHE,MIRROR_AGENT_NODE_INSTALL
-KEPT=$KEPT,MIRROR_AGENT_RUNTIME_CACHE,MIRROR_AGENT_SOURCES,MIRROR_AGENT_SOAK
+KEPT=$KEPT,MIRROR_AGENT_ARCHITECTURES,MIRROR_AGENT_RUNTIME_CACHE,MIRROR_AGENT_SOURCES,MIRROR_AGENT_SOAK
 
 leave_out_node_tests() {
     printf 'node tests: not run: %s\n' "$1"
@@ -33,7 +33,8 @@ prepare_nodes() {
 
 # The packages come first, because they take both cores.
 prepare_packages() {
-    packaging/setup.sh package
+    # shellcheck disable=SC2086 # a list of words
+    packaging/setup.sh package ${MIRROR_AGENT_ARCHITECTURES:-}
     $sudo .venv/bin/python -m tests.packages
     package_tests=tests/package
 }

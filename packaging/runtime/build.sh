@@ -4,13 +4,17 @@
 # Build the private Python that the packages carry, once: into a directory of the cache that is named after the digest
 # of everything in this directory and the lock file. Prints that directory.
 #
-# It runs on every x86-64 Linux with glibc 2.17 or later: one program with all of Python's C modules, OpenSSL, libffi,
-# zlib, bzip2 and xz inside, and of the system only glibc, libgcc_s and libsystemd. It is position independent, and
-# finds its library from where it lies.
+#   packaging/runtime/build.sh [x86_64|aarch64]
+#
+# It runs on every Linux with glibc 2.17 or later: one program with all of Python's C modules, libffi, zlib, bzip2 and
+# xz inside, one library with OpenSSL, and of the system only glibc, libgcc_s and libsystemd. It is position
+# independent, and finds its library from where it lies. The one for aarch64 is built on x86-64 too, with the help of
+# the one for that.
 #
 #   MIRROR_AGENT_RUNTIME_CACHE  where runtimes and sources are kept (/var/cache/mirror-agent-runtime, or the
 #                               same below ~/.cache for who may not write there)
-#   MIRROR_AGENT_SOURCES        a folder that holds the archives of pins.txt, or a mirror's URL (default: apt's own)
+#   MIRROR_AGENT_SOURCES        a folder that holds the archives of pins.txt, or the URL of a Debian mirror (default:
+#                               the one that apt uses, on Debian; Ubuntu's mirrors do not have them)
 set -eu
 
 here=$(cd "$(dirname "$0")" && pwd)
@@ -22,7 +26,8 @@ jobs=$(nproc)
 
 PREFIX=/usr/lib/mirror-agent
 GLIBC=2.17
-ARCHITECTURE=x86_64
+ARCHITECTURE=${1:-x86_64}
+MACHINE=$(uname -m)
 
 say() { printf 'runtime: %s\n' "$*" >&2; }
 die() {
@@ -36,8 +41,11 @@ pin() { awk -v name="$1" -v field="$2" '$1 == name { print $field }' "$here/pins
 
 # The digest of the recipe's own bytes, not of the names and places of its files.
 recipe_digest() {
-    (cd "$here" && cat build.sh pins.txt zig.lock prune.txt fficonfig.h libsystemd.c systemd/sd-daemon.h "$repository/requirements.lock") |
-        sha256sum | cut -c 1-16
+    (
+        cd "$here"
+        cat build.sh compile.py pins.txt zig.lock prune.txt fficonfig.h libsystemd.c systemd/sd-daemon.h
+        cat "$repository/requirements.lock"
+    ) | sha256sum | cut -c 1-16
 }
 
 apts_mirror() {
@@ -52,21 +60,30 @@ archive() {
         mkdir -p "${file%/*}"
         from=${MIRROR_AGENT_SOURCES:-$(apts_mirror)}
         case $from in
-            '') die "no Debian mirror in apt's sources: name a mirror or a folder in MIRROR_AGENT_SOURCES" ;;
-            *://*) curl -sSfL --retry 3 -o "$file.part" "${from%/}/$place" || die "cannot fetch $place from $from" ;;
+            '')
+                die "apt uses no Debian mirror here (on Ubuntu it does not): name one in MIRROR_AGENT_SOURCES, as" \
+                    "http://MIRROR/debian, or a folder with the archives of packaging/runtime/pins.txt"
+                ;;
+            *://*)
+                curl -sSfL --retry 3 -o "$file.part" "${from%/}/$place" || die "cannot fetch $place from $from"
+                ;;
             *) cp "$from/${place##*/}" "$file.part" || die "$from has no ${place##*/}" ;;
         esac
-        printf '%s  %s\n' "$digest" "$file.part" | sha256sum --check --quiet >&2 || die "$place is not what pins.txt says"
+        printf '%s  %s\n' "$digest" "$file.part" | sha256sum --check --quiet >&2 ||
+            die "$place is not what pins.txt says"
         mv "$file.part" "$file"
     fi
     printf '%s\n' "$file"
 }
 
-# unpack NAME: its archive in $build/NAME; its licences beside the tree.
+# unpack NAME: its archive in $build/NAME; its licences, and what it says is inside it, beside the tree.
 unpack() {
     mkdir -p "$build/$1" "$tree/licenses/$1"
     tar -x -f "$(archive "$1")" -C "$build/$1" --strip-components=1
-    (cd "$build/$1" && cp LICENSE* COPYING COPYING.0BSD "$tree/licenses/$1/" 2>/dev/null) || true
+    (
+        cd "$build/$1"
+        cp LICENSE* COPYING COPYING.0BSD Doc/license.rst Misc/sbom.spdx.json "$tree/licenses/$1/" 2>/dev/null || true
+    )
     [ -n "$(ls "$tree/licenses/$1")" ] || cp "$build/$1/README" "$tree/licenses/$1/"
 }
 
@@ -95,7 +112,8 @@ compiler() {
     fi
     mkdir -p "$build/tools"
     wrapper zcc <<END
-case " \$* " in *' -print-multiarch '* | *' --print-multiarch '* | *' -dumpmachine '*) echo $ARCHITECTURE-linux-gnu; exit ;;
+case " \$* " in
+*' -print-multiarch '* | *' --print-multiarch '* | *' -dumpmachine '*) echo $ARCHITECTURE-linux-gnu; exit ;;
 *' -print-multi-os-directory '* | *' -print-search-dirs '*) exit ;; esac
 exec "$zig/ziglang/zig" cc -target $ARCHITECTURE-linux-gnu.$GLIBC -fno-sanitize=undefined -g0 -Wno-date-time \\
     -ffile-prefix-map="$build"=. "\$@"
@@ -125,7 +143,8 @@ build_zlib() {
 
 build_bzip2() {
     unpack bzip2 && cd "$build/bzip2"
-    zcc $HARDENED -D_FILE_OFFSET_BITS=64 -c blocksort.c huffman.c crctable.c randtable.c compress.c decompress.c bzlib.c
+    zcc $HARDENED -D_FILE_OFFSET_BITS=64 -c \
+        blocksort.c huffman.c crctable.c randtable.c compress.c decompress.c bzlib.c
     install_library libbz2.a bzlib.h
 }
 
@@ -137,8 +156,9 @@ build_libffi() {
     esac
     version=$(pin libffi 2)
     number=$(printf '%d%02d%02d' $(echo "$version" | tr . ' '))
-    sed -e "s/@VERSION@/$version/; s/@FFI_VERSION_STRING@/$version/; s/@FFI_VERSION_NUMBER@/$number/" \
-        -e "s/@TARGET@/$target/; s/@HAVE_LONG_DOUBLE@/1/; s/@FFI_EXEC_TRAMPOLINE_TABLE@/0/" include/ffi.h.in >include/ffi.h
+    sed -e "s/@VERSION@/$version/; s/@FFI_VERSION_STRING@/$version/" -e "s/@FFI_VERSION_NUMBER@/$number/" \
+        -e "s/@TARGET@/$target/; s/@HAVE_LONG_DOUBLE@/1/; s/@FFI_EXEC_TRAMPOLINE_TABLE@/0/" \
+        include/ffi.h.in >include/ffi.h
     cp "$here/fficonfig.h" "src/$directory/ffitarget.h" include/
     zcc $HARDENED -DHAVE_CONFIG_H -Iinclude -Isrc -c \
         src/prep_cif.c src/types.c src/raw_api.c src/java_raw_api.c src/closures.c src/tramp.c \
@@ -156,14 +176,14 @@ install_library() {
 
 build_xz() {
     unpack xz && cd "$build/xz"
-    ./configure --host="$ARCHITECTURE-linux-gnu" --prefix="$libraries" --disable-shared --with-pic --disable-nls --disable-doc \
-        --disable-xz --disable-xzdec --disable-lzmadec --disable-lzmainfo --disable-lzma-links --disable-scripts \
-        CFLAGS="$HARDENED"
+    ./configure --host="$ARCHITECTURE-linux-gnu" --prefix="$libraries" --disable-shared --with-pic \
+        --disable-nls --disable-doc --disable-xz --disable-xzdec --disable-lzmadec --disable-lzmainfo \
+        --disable-lzma-links --disable-scripts CFLAGS="$HARDENED"
     make -C src/liblzma -j "$jobs" install
 }
 
-# Its settings are ours alone: the node's openssl.cnf is not read (it may name providers that are not in here). The roots
-# are the node's.
+# Its settings are ours alone: the node's openssl.cnf is not read (it may name providers that are not in here). The
+# roots are the node's.
 build_openssl() {
     unpack openssl && cd "$build/openssl"
     CFLAGS=$HARDENED ./Configure "linux-$ARCHITECTURE" --prefix=$PREFIX --openssldir=/etc/ssl --libdir=lib \
@@ -176,23 +196,35 @@ build_openssl() {
 
 # --- Python ----------------------------------------------------------------------------------------------------------
 
-# MODULE_BUILDTYPE and Setup.local: every module that can be built is a part of the program.
+# MODULE_BUILDTYPE and Setup.local: every module that can be built is a part of the program, but for OpenSSL's, which
+# would be half of its relocations at each start, and which the agent never loads: only what talks to mirrors does.
+# hashlib has the digests that are Python's own.
 build_python() {
     cd "$build/python"
-    for module in _tkinter _curses _curses_panel _sqlite3 _dbm _gdbm readline _uuid _zstd nis pyexpat _elementtree; do
+    for module in _tkinter _curses _curses_panel _sqlite3 _dbm _gdbm readline _uuid _zstd nis pyexpat _elementtree \
+        _ssl _hashlib; do
         export "py_cv_module_$module=n/a"
     done
-    ./configure --prefix=$PREFIX --disable-shared --without-static-libpython --disable-test-modules --without-ensurepip \
-        --without-readline --without-doc-strings --with-tail-call-interp \
-        --with-openssl="$libraries/openssl$PREFIX" --with-ssl-default-suites=openssl \
-        MODULE_BUILDTYPE=static PKG_CONFIG=false CFLAGS='-O2 -fPIE -fstack-protector-strong' \
-        LDFLAGS='-pie -s -Wl,-z,relro,-z,now' \
+    ./configure $(for_another_machine) --prefix=$PREFIX --disable-shared --without-static-libpython \
+        --disable-test-modules --without-ensurepip --without-readline --without-doc-strings --with-tail-call-interp \
+        --with-ssl-default-suites=openssl MODULE_BUILDTYPE=static PKG_CONFIG=false \
+        CFLAGS='-O2 -fPIE -fstack-protector-strong' LDFLAGS='-pie -s -Wl,-z,relro,-z,now' \
         LIBFFI_CFLAGS="-I$libraries/include" LIBFFI_LIBS="$libraries/lib/libffi.a" \
         ZLIB_CFLAGS="-I$libraries/include" ZLIB_LIBS="$libraries/lib/libz.a" \
         BZIP2_CFLAGS="-I$libraries/include" BZIP2_LIBS="$libraries/lib/libbz2.a" \
         LIBLZMA_CFLAGS="-I$libraries/include" LIBLZMA_LIBS="$libraries/lib/liblzma.a"
     cp Modules/Setup.stdlib Modules/Setup.local
     make -j "$jobs" python
+    zcc $HARDENED -std=c11 -I. -IInclude -IInclude/internal -I"$libraries/openssl$PREFIX/include" \
+        -shared -s -Wl,-z,relro,-z,now -Wl,--version-script="$build/module.map" -o "$build/_ssl.so" \
+        Modules/_ssl.c "$libraries/openssl$PREFIX/lib/libssl.a" "$libraries/openssl$PREFIX/lib/libcrypto.a"
+}
+
+# What configure cannot try out when it builds for another machine.
+for_another_machine() {
+    [ "$ARCHITECTURE" = "$MACHINE" ] ||
+        echo "--build=$MACHINE-pc-linux-gnu --host=$ARCHITECTURE-unknown-linux-gnu --with-build-python=$native" \
+            ac_cv_file__dev_ptmx=yes ac_cv_file__dev_ptc=no ac_cv_buggy_getaddrinfo=no
 }
 
 place_python() {
@@ -207,22 +239,30 @@ place_python() {
     sed -i '1{/^#!/d}' encodings/rot_13.py
     # In place of everything about this build: the one variable of it that the library reads at run time (zoneinfo).
     echo "build_time_vars = {'TZPATH': '/usr/share/zoneinfo'}" >"_sysconfigdata__linux_$ARCHITECTURE-linux-gnu.py"
-    # Where shared modules would lie; without the directory Python complains at every start.
     mkdir lib-dynload site-packages
-    echo 'All modules are built into the program.' >lib-dynload/README
+    install -m 644 "$build/_ssl.so" lib-dynload/
 }
 
 # --- packages --------------------------------------------------------------------------------------------------------
+
+# Which file of each that the lock allows was taken.
+DIGESTS='import json, sys
+for one in sorted((item["metadata"]["name"].lower(), item["download_info"]["archive_info"]["hashes"]["sha256"])
+                  for item in json.load(open(sys.argv[1]))["install"]):
+    print(*one)'
 
 wheels() {
     awk '/^[a-z]/ { kept = !/^systemd-python/ } kept' "$repository/requirements.lock" >"$build/wheels.lock"
     "$python" -m pip install --quiet --disable-pip-version-check --no-deps --require-hashes --no-compile \
         --target "$packages" --only-binary=:all: --implementation cp --python-version 3.14 \
-        --platform "manylinux2014_$ARCHITECTURE" --platform "manylinux_2_17_$ARCHITECTURE" -r "$build/wheels.lock"
+        --platform "manylinux2014_$ARCHITECTURE" --platform "manylinux_2_17_$ARCHITECTURE" -r "$build/wheels.lock" \
+        --report "$build/wheels.json"
+    "$python" -c "$DIGESTS" "$build/wheels.json" >"$tree/wheels.txt"
     rm -rf "${packages:?}/bin"
     find "$packages" -name __pycache__ -prune -exec rm -r {} +
-    find "$packages" \( -name '*.pyi' -o -name '*.pyx' -o -name '*.[ch]' -o -name RECORD -o -name REQUESTED -o -name INSTALLER \) -delete
-    find "$packages" -name '*.so' -exec strip --strip-unneeded {} +
+    find "$packages" \( -name '*.pyi' -o -name '*.pyx' -o -name '*.[ch]' \) -delete
+    find "$packages" \( -name RECORD -o -name REQUESTED -o -name INSTALLER \) -delete
+    find "$packages" -name '*.so' -exec "$STRIP" --strip-unneeded {} +
     find "$tree/lib" -type f -exec chmod 644 {} +
 }
 
@@ -232,33 +272,37 @@ systemd_python() {
     mkdir -p "$packages/systemd"
     zcc -shared -fPIC -Wl,-soname,libsystemd.so.0 -Wl,--version-script="$build/libsystemd.map" \
         -o "$build/libsystemd.so" "$here/libsystemd.c"
-    zcc $HARDENED -std=c99 -D_GNU_SOURCE -DPACKAGE_VERSION='"235"' -DLIBSYSTEMD_VERSION=209 -shared -s -Wl,-z,relro,-z,now \
-        -I"$here" -I"$build/python" -I"$build/python/Include" -o "$packages/systemd/_daemon.so" \
-        _daemon.c pyutil.c util.c "$build/libsystemd.so"
+    zcc $HARDENED -std=c99 -D_GNU_SOURCE -DPACKAGE_VERSION='"235"' -DLIBSYSTEMD_VERSION=209 \
+        -shared -s -Wl,-z,relro,-z,now -I"$here" -I"$build/python" -I"$build/python/Include" \
+        -o "$packages/systemd/_daemon.so" _daemon.c pyutil.c util.c "$build/libsystemd.so"
     cp __init__.py daemon.py "$packages/systemd/"
     chmod 644 "$packages/systemd/_daemon.so"
 }
 
-# Bytecode that is taken as it is, whatever times a package manager gives the files.
 compile_all() {
-    PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 "$tree/bin/python3.14" -s -m compileall -q --invalidation-mode unchecked-hash \
-        -s "$tree" -p $PREFIX "$tree/lib"
+    PYTHONHASHSEED=0 "$native" -sB -X no_debug_ranges "$here/compile.py" "$tree/lib" $PREFIX/lib
 }
 
+# Another machine's is started by tests/package, under qemu: it needs that machine's glibc.
 smoke() {
-    "$tree/bin/python3.14" -IB "$here/smoke.py"
+    [ "$ARCHITECTURE" != "$MACHINE" ] || "$tree/bin/python3.14" -IB "$here/smoke.py"
 }
 
 # --- all of it -------------------------------------------------------------------------------------------------------
 
 build_all() {
     tree=$build/tree libraries=$build/libraries packages=$build/tree/lib/python3.14/site-packages
+    native=$tree/bin/python3.14 STRIP=strip
+    if [ "$ARCHITECTURE" != "$MACHINE" ]; then
+        native=$("$here/build.sh" "$MACHINE")/bin/python3.14 STRIP=$ARCHITECTURE-linux-gnu-strip
+    fi
     export PATH="$build/tools:$PATH" CC=zcc AR=zar RANLIB=zranlib LC_ALL=C.UTF-8
     export ZIG_GLOBAL_CACHE_DIR="$build/zig" ZIG_LOCAL_CACHE_DIR="$build/zig" SOURCE_DATE_EPOCH=1700000000
     unset CFLAGS CPPFLAGS LDFLAGS CXX MAKEFLAGS PYTHONPATH PYTHONHOME 2>/dev/null || true
     rm -rf "$build"
     mkdir -p "$build/log" "$tree" "$libraries/lib" "$libraries/include"
     echo 'LIBSYSTEMD_209 { global: sd_*; local: *; };' >"$build/libsystemd.map"
+    echo '{ global: PyInit_*; local: *; };' >"$build/module.map"
     step compiler compiler
     step libffi build_libffi &
     small=$!
@@ -279,15 +323,21 @@ build_all() {
 }
 
 main() {
+    case $ARCHITECTURE in
+        x86_64 | aarch64) ;;
+        *) die "there is no recipe for $ARCHITECTURE" ;;
+    esac
     key=$(recipe_digest)
     final=$cache/$key-$ARCHITECTURE
     if [ ! -d "$final" ]; then
         mkdir -p "$cache/sources"
-        exec 9>"$cache/$key.lock"
+        exec 9>"$final.lock"
         flock 9
         if [ ! -d "$final" ]; then
             say "building the private Python; it is kept in $final"
-            build=$cache/build-$key
+            # What was killed stays for a day, to be looked at.
+            find "$cache" -maxdepth 1 -name 'build-*' -mtime +0 -exec rm -rf {} +
+            build=$cache/build-$key-$ARCHITECTURE
             build_all
             mv "$build/tree" "$final"
             rm -rf "$build"

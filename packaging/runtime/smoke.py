@@ -21,7 +21,7 @@ def main() -> None:
     data = b"mirror" * 1000
     assert zlib.decompress(zlib.compress(data)) == bz2.decompress(bz2.compress(data)) == data
     assert lzma.decompress(lzma.compress(data)) == data
-    assert hashlib.new("sha512_256", data).digest() and hashlib.sha256(data).digest()
+    assert hashlib.sha256(data).digest() and hashlib.new("sha3_512", data).digest() and hashlib.blake2b(data).digest()
     assert ssl.create_default_context().get_ciphers() and ssl.get_default_verify_paths().openssl_cafile.startswith(
         "/etc"
     )

@@ -9,15 +9,14 @@ from collections.abc import Sequence
 
 from agent.cli.terminal import table
 from tests.bench import figures
-from tests.bench.machine import new_root
+from tests.bench.machine import PACKAGED, new_root
 
 
 def main() -> None:
     """Measure one thing after the other on one root."""
     options = _arguments()
-    print(
-        f"{options.registries} registries, Python {platform.python_version()}, {os.cpu_count()} cores, load", *_load()
-    )
+    python = PACKAGED or f"Python {platform.python_version()}"
+    print(f"{options.registries} registries, {python}, {os.cpu_count()} cores, load", *_load())
     with new_root(options.registries) as root:
         print(f"files {'by their real paths, as on a node' if root.is_real else 'below --root, which is slower'}")
         _show(figures.edits(root, options.rounds))

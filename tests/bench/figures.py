@@ -16,7 +16,7 @@ from agent.cli.session import FINE
 from agent.events import Event
 from agent.keeper import Keeper
 from agent.node import RealHost
-from tests.bench.machine import Agent, Root, agent_command
+from tests.bench.machine import PYTHON, Agent, Root, agent_command
 from tests.bench.peers import ShellLoop, raw_floor, shell_loop
 
 SETTLED_SECONDS = 0.3
@@ -190,7 +190,7 @@ def starts(root: Root, rounds: int) -> list[Row]:
         with Agent(root) as agent:
             ready.append(agent.ready_seconds)
         applied.append(_run(agent_command(root, "apply")))
-        bare.append(_run([sys.executable, "-I", "-c", "pass"]))
+        bare.append(_run([PYTHON, "-I", "-c", "pass"]))
     middle, apply_middle = statistics.median(ready), statistics.median(applied)
     return [
         Row("process start → READY, converged already", milliseconds(ready), "≤ 350 ms", holds=middle <= 0.35),

@@ -24,6 +24,10 @@ from tests import sandbox
 REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
 
+PACKAGED = os.environ.get("MIRROR_AGENT_BENCH_PYTHON", "")
+"""The interpreter of a package, installed or unpacked, whose agent is measured; "" for this checkout's."""
+
+PYTHON = PACKAGED or sys.executable
 # As the packaged launcher: isolated, and nothing on the path but the agent and its dependencies.
 _LAUNCHER = f"import sys; sys.path.insert(0, {str(REPOSITORY)!r}); from agent.cli import main; sys.exit(main())"
 _SYSTEMD = Path("/run/systemd")
@@ -132,7 +136,8 @@ def _hide_systemd() -> bool:
 
 def agent_command(root: Root, *words: str) -> list[str]:
     """The command line of the agent on the root."""
-    return [sys.executable, "-I", "-c", _LAUNCHER, *root.flags, *words]
+    launcher = ["-IB", "-m", "agent"] if PACKAGED else ["-I", "-c", _LAUNCHER]
+    return [PYTHON, *launcher, *root.flags, *words]
 
 
 class Agent:

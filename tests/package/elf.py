@@ -8,24 +8,28 @@ from pathlib import Path
 GLIBC_FLOOR = (2, 17)
 SYSTEM_LIBRARIES = frozenset({
     "libc.so.6", "libm.so.6", "libpthread.so.0", "libdl.so.2", "librt.so.1", "libutil.so.1",
-    "ld-linux-x86-64.so.2", "libgcc_s.so.1", "libsystemd.so.0",
+    "ld-linux-x86-64.so.2", "ld-linux-aarch64.so.1", "libgcc_s.so.1", "libsystemd.so.0",
 })  # fmt: skip
+# By readelf's names.
+MACHINES = {"x86_64": "Advanced Micro Devices X86-64", "aarch64": "AArch64"}
 
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """The newest glibc that a file has a symbol of, the libraries it names, and where else it looks for them."""
+    """The machine that a file is for, the newest glibc and libsystemd that it has a symbol of, the libraries it names,
+    and where else it looks for them."""
 
+    machine: str
     glibc: tuple[int, ...]
     systemd: tuple[int, ...]
     libraries: frozenset[str]
     search_paths: tuple[str, ...]
 
-    @property
-    def are_met_everywhere(self) -> bool:
-        """By each system that is supported: glibc 2.17, libsystemd 209, libgcc_s."""
+    def are_met_on(self, machine: str) -> bool:
+        """By each system of that machine that is supported: glibc 2.17, libsystemd 209, libgcc_s."""
         return (
-            self.glibc <= GLIBC_FLOOR
+            self.machine == MACHINES[machine]
+            and self.glibc <= GLIBC_FLOOR
             and self.systemd <= (209,)
             and self.libraries <= SYSTEM_LIBRARIES
             and not self.search_paths
@@ -34,11 +38,13 @@ class Needs:
 
 def needs(path: Path) -> Needs:
     """What the ELF file at `path` needs."""
-    symbols = _binutils("objdump", "-T", path)
-    dynamic = _binutils("readelf", "-d", path)
+    header = _readelf("-hW", path)
+    versions = _readelf("-VW", path)
+    dynamic = _readelf("-dW", path)
     return Needs(
-        glibc=_newest(r"\bGLIBC_([0-9.]+)", symbols),
-        systemd=_newest(r"\bLIBSYSTEMD_([0-9]+)", symbols),
+        machine="".join(re.findall(r"Machine:\s+(.+)", header)),
+        glibc=_newest(r"\bGLIBC_([0-9.]+)", versions),
+        systemd=_newest(r"\bLIBSYSTEMD_([0-9]+)", versions),
         libraries=frozenset(re.findall(r"\(NEEDED\).*\[(.+)\]", dynamic)),
         search_paths=tuple(re.findall(r"\((?:RPATH|RUNPATH)\).*\[(.*)\]", dynamic)),
     )
@@ -53,5 +59,5 @@ def _newest(pattern: str, text: str) -> tuple[int, ...]:
     return max((tuple(map(int, found.split("."))) for found in re.findall(pattern, text)), default=(0,))
 
 
-def _binutils(tool: str, option: str, path: Path) -> str:
-    return subprocess.run([tool, option, str(path)], capture_output=True, text=True, check=True, timeout=60).stdout
+def _readelf(option: str, path: Path) -> str:
+    return subprocess.run(["readelf", option, str(path)], capture_output=True, text=True, check=True, timeout=60).stdout
