@@ -2,7 +2,8 @@
 
 A value with pure changes; the shell stores it as JSON, whole and durably, before the writes that rely on it
 (claims) and after those that end them (releases). Owning is therefore never forgotten by a crash, and releasing
-twice does no harm. Unknown fields are ignored, so that an older agent reads a newer ledger.
+twice does no harm. Unknown fields are ignored and kept, so that an older agent reads a newer ledger and harms nothing
+of it.
 """
 
 from __future__ import annotations
@@ -50,11 +51,13 @@ class Entry:
 @dataclass(frozen=True, slots=True)
 class Ledger:
     """`entries` by path, `memories` by runtime name. `lost` means that no readable ledger was found, or that one is
-    still missing: then a file that carries our header counts as ours, without a history."""
+    still missing: then a file that carries our header counts as ours, without a history. `unknown` is what a later
+    version has put beside what this one knows, at any level; it is stored again with what it belongs to."""
 
     entries: Mapping[str, Entry] = field(default_factory=dict)
     memories: Mapping[str, Memory] = field(default_factory=dict)
     lost: bool = False
+    unknown: Mapping[str, Any] = field(default_factory=dict)
 
     def owned_by(self, runtime: str) -> tuple[Entry, ...]:
         """The entries of one runtime, by path."""
@@ -89,7 +92,9 @@ class Ledger:
             kept = tuple(key for key in entry.keys if key.key not in release.keys)
             if kept:
                 entries[release.path] = replace(entry, keys=kept)
-        return replace(self, entries=entries)
+        beside = {path: raw for path, raw in self.unknown.get("entries", {}).items() if path in entries}
+        unknown = {**self.unknown, "entries": beside} if self.unknown else self.unknown
+        return replace(self, entries=entries, unknown=unknown)
 
     def with_past(self, past: Ledger) -> Ledger:
         """With what an earlier ledger knew, which was missing for a while: its originals are the first ones. What it
@@ -108,11 +113,17 @@ class Ledger:
 
     def encode(self) -> bytes:
         """The stored form: sorted, one line per entry, so that two equal ledgers are the same bytes."""
-        entries = ",\n".join(json.dumps(_raw(entry)) for _, entry in sorted(self.entries.items()))
+        document = _document(self)
+        if self.unknown:
+            document = _joined(document, self.unknown)
+        entries = ",\n".join(map(json.dumps, document.pop("entries")))
         memories = ",\n".join(
-            f"{json.dumps(name)}: {json.dumps(asdict(memory))}" for name, memory in sorted(self.memories.items())
+            f"{json.dumps(name)}: {json.dumps(raw)}" for name, raw in document.pop("memories").items()
         )
-        return f'{{"format": {FORMAT},\n"entries": [\n{entries}\n],\n"memories": {{\n{memories}\n}}}}\n'.encode()
+        rest = "".join(
+            f",\n{json.dumps(name)}: {json.dumps(raw)}" for name, raw in document.items() if name != "format"
+        )
+        return f'{{"format": {FORMAT},\n"entries": [\n{entries}\n],\n"memories": {{\n{memories}\n}}{rest}}}\n'.encode()
 
 
 def decode(data: bytes) -> Ledger:
@@ -121,10 +132,11 @@ def decode(data: bytes) -> Ledger:
         document = json.loads(data)
         if document["format"] > FORMAT:
             raise NewerLedgerError(f"the ledger is of a newer mirror-agent (format {int(document['format'])})")
-        return Ledger(
+        known = Ledger(
             entries={raw["path"]: _entry(raw) for raw in document["entries"]},
             memories={name: _memory(raw) for name, raw in document["memories"].items()},
         )
+        return replace(known, unknown=_beyond(document, _document(known)))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise LedgerError(f"the ledger is damaged: {type(error).__name__}") from error
 
@@ -157,6 +169,15 @@ def _with_past(now: Entry, then: Entry) -> Entry:
     )
 
 
+def _document(ledger: Ledger) -> dict[str, Any]:
+    """What is stored, but for what this version does not know."""
+    return {
+        "format": FORMAT,
+        "entries": [_raw(entry) for _, entry in sorted(ledger.entries.items())],
+        "memories": {name: asdict(memory) for name, memory in sorted(ledger.memories.items())},
+    }
+
+
 def _raw(entry: Entry) -> dict[str, Any]:
     """As dataclasses.asdict, which copies everything on the way: with thousands of entries that is what takes long."""
     original = {name: getattr(entry.original, name) for name in ("sha256", "mode", "uid", "gid")}
@@ -168,6 +189,32 @@ def _raw(entry: Entry) -> dict[str, Any]:
         "made_directories": entry.made_directories,
         "is_doubtful": entry.is_doubtful,
     }
+
+
+def _beyond(raw: Any, ours: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
+    """What `raw` says and `ours` does not, level by level; items of lists are found by their names."""
+    there, here = _by_name(raw), _by_name(ours)
+    found = {name: _beyond(value, here[name]) if name in here else value for name, value in there.items()}
+    return {name: value for name, value in found.items() if value or name not in here}
+
+
+def _joined(ours: Any, unknown: Mapping[str, Any]) -> Any:  # noqa: ANN401 -- JSON
+    """`ours` with what was unknown. An item of a list that is ours no more takes what was unknown of it along."""
+    if isinstance(ours, dict):
+        known = {name: _joined(value, unknown[name]) if name in unknown else value for name, value in ours.items()}
+        return {**known, **{name: value for name, value in unknown.items() if name not in ours}}
+    return [_joined(item, unknown.get(_name_of(item), {})) for item in ours]
+
+
+def _by_name(value: Any) -> dict[str, Any]:  # noqa: ANN401 -- JSON
+    if isinstance(value, list | tuple):
+        return {_name_of(item): item for item in value if isinstance(item, dict)}
+    return value if isinstance(value, dict) else {}
+
+
+def _name_of(item: dict[str, Any]) -> str:
+    """An entry's path, a key's or a setting's name."""
+    return str(item.get("path", item.get("key", "")))
 
 
 def _entry(raw: dict[str, Any]) -> Entry:

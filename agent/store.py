@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import os
 from contextlib import suppress
+from dataclasses import replace
 
 from agent import ledger
 from agent.errors import HostError, LedgerError, NewerLedgerError
@@ -85,7 +86,7 @@ class Store:
             raise
         except LedgerError:
             found = self._decoded(_COPY)
-        return Ledger(found.entries, found.memories, lost=bool(self._aside()))
+        return replace(found, lost=bool(self._aside()))
 
     def _settle(self) -> list[Event]:
         """From here on there is a ledger that can be read."""
