@@ -31,6 +31,7 @@ def run(session: Session) -> int:
     from agent.cli.verdicts import Verdicts
 
     verdicts = Verdicts(session, path)
+    verdicts.complain()
     if verdicts.due():
         from agent.cli.rounds import go
 

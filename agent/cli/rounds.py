@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from zlib import crc32
@@ -10,7 +9,6 @@ from zlib import crc32
 from agent import image
 from agent.cli.session import Session
 from agent.cli.verdicts import Verdicts
-from agent.errors import MirrorAgentError
 from agent.model import Mirror
 from agent.probe import Limits, Pace, Result, Target, Verdict, probe
 from agent.probe.pace import UNASKED_REQUESTS_A_MINUTE, site_of_url
@@ -26,29 +24,13 @@ _CONTENT_SECONDS = 3 * 3600.0
 def go(session: Session, verdicts: Verdicts) -> None:
     """Probe what is due, and what becomes due meanwhile. Raises MirrorAgentError where verdicts cannot be written: then
     nobody is asked for anything."""
-    _make(session.probe_directory)
     verdicts.write()
     pace, end, done = _pace(verdicts), time.monotonic() + MOST_SECONDS, set[ProbeTarget]()
-    while time.monotonic() < end and (due := _seen(session, verdicts, done)):
+    while time.monotonic() < end and (due := [each for each in verdicts.due() if each not in done]):
         done.update(due)
         _round(session, verdicts, due, (pace, end))
         verdicts.look()
-
-
-def _seen(session: Session, verdicts: Verdicts, done: set[ProbeTarget]) -> list[ProbeTarget]:
-    """What is due and not done, less what cannot be probed from here; that is said."""
-    blind = {each: why for each in verdicts.targets if (why := blindness(session, each))}
-    verdicts.forget(blind)
-    verdicts.say_once(blind.values())
-    return [each for each in verdicts.due() if each not in done and each not in blind]
-
-
-def _make(directory: str) -> None:
-    """The service finds its directory; below another root there may be none."""
-    try:
-        os.makedirs(directory, exist_ok=True)
-    except OSError as error:
-        raise MirrorAgentError(f"{directory}: {error.strerror}; the probe's service makes it when it starts") from error
+        verdicts.complain()
 
 
 def _pace(verdicts: Verdicts) -> Pace:
@@ -69,27 +51,11 @@ def _round(session: Session, verdicts: Verdicts, due: Sequence[ProbeTarget], unt
             return
 
 
-def blindness(session: Session, target: ProbeTarget) -> str:
-    """Why a probe could say nothing about a target, "" if it can: a CA file that only root may read says nothing about
-    the mirror, and neither would its verdict."""
-    for path in target.ca:
-        try:
-            with open(_here(session, path), "rb") as file:
-                file.read(1)
-        except OSError as error:
-            return f"{target.url} is not probed: its CA file {path} cannot be read by this user ({error.strerror})"
-    try:
-        image.parse(target.image)
-    except image.BadReferenceError as error:
-        return f"{target.url} is not probed: {error}"
-    return ""
-
-
 def _target(session: Session, verdicts: Verdicts, wanted: ProbeTarget) -> Target:
     mirror = Mirror(
         wanted.url,
         override_path=wanted.override_path,
-        ca=tuple(_here(session, path) for path in wanted.ca),
+        ca=tuple(session.here(path) for path in wanted.ca),
         skip_verify=wanted.skip_verify,
     )
     content = checks_content(wanted, verdicts.of(wanted), time.time())
@@ -103,10 +69,6 @@ def checks_content(target: ProbeTarget, last: Sample | None, now: float) -> bool
         return last is not None
     shift = crc32("\n".join(target.key).encode())
     return (now + shift) // _CONTENT_SECONDS != (last.at + shift) // _CONTENT_SECONDS
-
-
-def _here(session: Session, path: str) -> str:
-    return f"{session.settings.root.rstrip('/')}{path}"
 
 
 def _sample(target: ProbeTarget, result: Result) -> Sample:

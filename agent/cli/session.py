@@ -142,6 +142,10 @@ class Session:
         """The same, of the probe's own."""
         return self.settings.probe_dir if self.settings.root == "/" else self.settings.root + self.settings.probe_dir
 
+    def here(self, path: str) -> str:
+        """Where a path of the desired state lies on this machine."""
+        return f"{self.settings.root.rstrip('/')}{path}"
+
     def write_json(self, document: object) -> None:
         """For scripts: one JSON document."""
         self.terminal.write(json.dumps(document, indent=1, ensure_ascii=False))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import time
-from collections.abc import Iterable
 
+from agent import image
 from agent.cli.session import Session
 from agent.errors import MirrorAgentError
 from agent.targets import MAX_BYTES, ProbeTarget, Sample, decode_samples, decode_targets, encode_samples
@@ -22,23 +23,30 @@ class Verdicts:
         self._session = session
         self._targets_path = targets_path
         self._samples = {each.key: each for each in decode_samples(self._found("verdicts.json"), time.time())}
-        self.targets: tuple[ProbeTarget, ...] = ()
+        self._targets: tuple[ProbeTarget, ...] = ()
+        self._blind: dict[ProbeTarget, str] = {}
         self.look()
 
     def look(self) -> None:
-        """Read the targets again; without the file there are none."""
+        """Read the targets again; without the file there are none. Over what cannot be probed from here nothing can be
+        said any more."""
         data = _read(self._targets_path)
         try:
-            self.targets = decode_targets(data) if data else ()
+            self._targets = decode_targets(data) if data else ()
         except ValueError as error:
             raise MirrorAgentError(
                 f"{self._targets_path}: {error}; the daemon writes it anew when it starts"
             ) from error
 
+        self._blind = {each: why for each in self._targets if (why := blindness(self._session, each))}
+        for target in self._blind:
+            self._samples.pop(target.key, None)
+
     def due(self) -> list[ProbeTarget]:
         """Those whose time has come, the longest overdue first; none for which a verdict has been given since then."""
         now = time.time()
-        found = [each for each in self.targets if is_due(each, self._samples.get(each.key), now)]
+        seen = [each for each in self._targets if each not in self._blind]
+        found = [each for each in seen if is_due(each, self._samples.get(each.key), now)]
         return sorted(found, key=lambda each: each.due)
 
     def of(self, target: ProbeTarget) -> Sample | None:
@@ -47,7 +55,7 @@ class Verdicts:
 
     def all(self) -> tuple[Sample, ...]:
         """The last verdicts over what is listed, in its order."""
-        keys = dict.fromkeys(each.key for each in self.targets)
+        keys = dict.fromkeys(each.key for each in self._targets)
         return tuple(self._samples[key] for key in keys if key in self._samples)
 
     def note(self, sample: Sample) -> None:
@@ -55,24 +63,22 @@ class Verdicts:
         self._samples[sample.key] = sample
         self.write()
 
-    def forget(self, targets: Iterable[ProbeTarget]) -> None:
-        """Over these nothing can be said any more."""
-        for target in targets:
-            self._samples.pop(target.key, None)
-
     def write(self) -> None:
         """Whole, for everybody to read; what is no longer listed goes. Raises HostError."""
         self._replace("verdicts.json", encode_samples(self.all()))
 
-    def say_once(self, lines: Iterable[str]) -> None:
-        """Lines for the journal, each once while it is true, however often the probe runs. Raises HostError."""
-        text = "".join(f"{line}\n" for line in dict.fromkeys(lines))
-        said = self._found(_SAID).decode("utf-8", "replace")
-        for line in text.splitlines():
-            if line not in said.splitlines():
+    def complain(self) -> None:
+        """Say what cannot be probed, each once while it is so, however often the probe runs; and leave no verdict over
+        it. Raises HostError."""
+        lines = list(dict.fromkeys(self._blind.values()))
+        said = self._found(_SAID).decode("utf-8", "replace").splitlines()
+        if lines == said:
+            return
+        for line in lines:
+            if line not in said:
                 self._session.terminal.complain(f"mirror-agent: {line}")
-        if text != said:
-            self._replace(_SAID, text.encode())
+        self.write()
+        self._replace(_SAID, "".join(f"{line}\n" for line in lines).encode())
 
     def _found(self, name: str) -> bytes:
         return _read(f"{self._session.probe_directory}/{name}")
@@ -81,6 +87,7 @@ class Verdicts:
         from agent.files import FileSystem
 
         settings = self._session.settings
+        _make(self._session.probe_directory)
         place = FileSystem(settings.root, (settings.probe_dir,))
         place.replace_file(f"{settings.probe_dir}/{name}", content, _MODE, durable=False)
 
@@ -89,6 +96,30 @@ def is_due(target: ProbeTarget, sample: Sample | None, now: float) -> bool:
     """Whether its time has come. A verdict from behind that time is an answer already, which the daemon has not read
     yet: so a daemon that is not there has nothing probed for ever."""
     return target.due <= now + _SLACK_SECONDS and (sample is None or sample.at < target.due)
+
+
+def blindness(session: Session, target: ProbeTarget) -> str:
+    """Why a probe could say nothing about a target, "" if it can: a CA file that only root may read says nothing about
+    the mirror, and neither would its verdict."""
+    for path in target.ca:
+        try:
+            with open(session.here(path), "rb") as file:
+                file.read(1)
+        except OSError as error:
+            return f"{target.url} is not probed: its CA file {path} cannot be read by this user ({error.strerror})"
+    try:
+        image.parse(target.image)
+    except image.BadReferenceError as error:
+        return f"{target.url} is not probed: {error}"
+    return ""
+
+
+def _make(directory: str) -> None:
+    """The service finds its directory; below another root there may be none."""
+    try:
+        os.makedirs(directory, exist_ok=True)
+    except OSError as error:
+        raise MirrorAgentError(f"{directory}: {error.strerror}; the probe's service makes it when it starts") from error
 
 
 def _read(path: str) -> bytes:

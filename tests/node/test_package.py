@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -14,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.node.install import INSTALL_TIMEOUT_SECONDS, PROBE_TIMER, UNIT, install_deb
+from agent.targets import ProbeTarget, encode_targets
+from tests.node.install import INSTALL_TIMEOUT_SECONDS, PROBE, PROBE_TIMER, UNIT, install_deb
 from tests.node.machine import Node
 from tests.node.nspawn import overlay, scratch_directory
 from tests.node.pulls import cri_call, cri_pull, docker_info, docker_mirrors, docker_pull
@@ -94,10 +96,18 @@ def install(rig: Rig, package: Path) -> Service:
     return Service(rig.node)
 
 
-def unit(node: Node) -> tuple[str, str]:
+def unit(node: Node, name: str = UNIT) -> tuple[str, str]:
     """(is-enabled, is-active) in systemctl's words."""
-    shown = [node.run(["systemctl", act, UNIT], check=False).out.strip() for act in ("is-enabled", "is-active")]
+    shown = [node.run(["systemctl", act, name], check=False).out.strip() for act in ("is-enabled", "is-active")]
     return shown[0], shown[1]
+
+
+def left_verdicts(node: Node) -> bool:
+    """Let the probe's unit run, for what it leaves: whether it was left."""
+    target = ProbeTarget("docker.io", "http://127.0.0.1:5009", HUB_IMAGE, due=time.time())
+    node.put("/run/mirror-agent/targets.json", encode_targets((target,)))
+    node.run(["systemctl", "start", PROBE])
+    return node.exists("/run/mirror-agent-probe/verdicts.json")
 
 
 def runtimes(node: Node) -> tuple[tuple[str, str], ...]:
@@ -126,7 +136,7 @@ def test_the_whole_life_of_a_package(bare: Rig, packages: Packages, newer: Path)
     lives, untouched = runtimes(node), node.identity(*TREES)
 
     service = install(bare, packages.deb)
-    assert unit(node) == ("enabled", "active")
+    assert (unit(node), unit(node, PROBE_TIMER)) == (("enabled", "active"), ("enabled", "active"))
     assert (node.identity(*TREES), runtimes(node)) == (untouched, lives)
 
     service.desire(desired_state({"docker.io": [url], "ghcr.io": [url]}))
@@ -139,21 +149,22 @@ def test_the_whole_life_of_a_package(bare: Rig, packages: Packages, newer: Path)
     for package in (newer, packages.deb):
         before = service.pid()
         install(bare, package)
-        assert unit(node) == ("enabled", "active")
+        assert (unit(node), unit(node, PROBE_TIMER)) == (("enabled", "active"), ("enabled", "active"))
         assert service.pid() != before
         assert service.cli("plan").rc == 0
     assert (node.identity(*TREES), runtimes(node)) == (converged, lives)
 
     node.run(["dpkg", "--remove", PACKAGE])
-    assert unit(node)[1] == "inactive"
+    assert (unit(node)[1], unit(node, PROBE_TIMER)[1]) == ("inactive", "inactive")
     assert (node.exists("/usr/lib/mirror-agent"), node.exists("/var/lib/mirror-agent")) == (False, True)
     assert (node.identity(*TREES), runtimes(node)) == (converged, lives)
 
     install(bare, packages.deb)
-    assert unit(node) == ("enabled", "active")
+    assert (unit(node), unit(node, PROBE_TIMER)) == (("enabled", "active"), ("enabled", "active"))
     service.await_nothing_pending()
     assert (node.identity(*TREES), runtimes(node)) == (converged, lives)
 
+    assert left_verdicts(node)
     node.run(["dpkg", "--purge", PACKAGE])
     assert left_over(node) == ""
     assert (node.identity(*TREES), runtimes(node)) == (converged, lives)
@@ -261,10 +272,11 @@ def test_decisions_survive_an_upgrade(bare: Rig, packages: Packages, newer: Path
     install(bare, packages.deb)
     kept = {}
     for decision, package in zip(decisions, (newer, packages.deb, newer), strict=True):
-        bare.node.run(f"systemctl {decision} {UNIT}")
+        bare.node.run(f"systemctl {decision} {UNIT} {PROBE_TIMER}")
         install(bare, package)
         kept[decision] = unit(bare.node)
-        bare.node.run(f"systemctl unmask {UNIT}; systemctl enable --now {UNIT}")
+        assert unit(bare.node, PROBE_TIMER) == kept[decision]
+        bare.node.run(f"systemctl unmask {UNIT} {PROBE_TIMER}; systemctl enable --now {UNIT} {PROBE_TIMER}")
         assert unit(bare.node) == ("enabled", "active")
     assert kept == decisions
 
@@ -379,19 +391,20 @@ def test_the_rpm_works_too(bare: Rig, packages: Packages) -> None:
     rpm(node, "-i", "/root/it.rpm")
     try:
         service = Service(node)
-        assert unit(node) == ("enabled", "active")
+        assert (unit(node), unit(node, PROBE_TIMER)) == (("enabled", "active"), ("enabled", "active"))
         service.desire(desired_state({"docker.io": [url], "ghcr.io": [url]}))
         service.await_mirror("ghcr.io", url)
         service.await_docker(url)
         before = service.pid()
         rpm(node, "-U", "--force", "/root/it.rpm")
-        assert unit(node) == ("enabled", "active")
+        assert (unit(node), unit(node, PROBE_TIMER)) == (("enabled", "active"), ("enabled", "active"))
         assert service.pid() != before
         service.await_nothing_pending()
         assert_pulls_through(bare, url)
     finally:
         rpm(node, "-e", PACKAGE)
     assert runtimes(node) == lives
+    assert unit(node, PROBE_TIMER)[1] == "inactive"
     assert (unit(node)[1], node.exists("/usr/lib/mirror-agent"), node.exists("/etc/mirror-agent.yaml.rpmsave")) == (
         "inactive", False, True,
     )  # fmt: skip

@@ -182,15 +182,22 @@ print(code, sorted({{"socket", "ssl", "agent.probe", "agent.files", "pydantic", 
 """
 
 
-@pytest.mark.parametrize("targets", [None, (target("http://m.example", 4e9),)])
+LATER = target("http://m.example", 4e9)
+BLIND = replace(target("https://n.example"), ca=("/etc/ssl/missing.pem",))
+
+
+@pytest.mark.parametrize("targets", [None, (LATER,), (LATER, BLIND)])
 def test_nothing_to_do_costs_next_to_nothing(place: Place, targets: tuple[ProbeTarget, ...] | None) -> None:
-    """Without targets, or with none that is due, neither network nor TLS nor any library is loaded."""
+    """Without targets, or with none that is due and can be probed, neither network nor TLS nor any library is loaded;
+    and nothing is written, once it is said what cannot be probed."""
     if targets is not None:
         place.want(*targets)
+    before = {each: each.stat().st_mtime_ns for each in place.directory.glob("*")} if place.probe() == 0 else {}
     program = _IDLE.format(repository=str(REPOSITORY), root=str(place.root))
     done = subprocess.run([sys.executable, "-I", "-c", program], capture_output=True, text=True, check=True, timeout=60)
     assert (done.stdout, done.stderr) == ("0 []\n", "")
-    assert not place.directory.exists()
+    assert {each: each.stat().st_mtime_ns for each in place.directory.glob("*")} == before
+    assert bool(before) == (BLIND in (targets or ()))
 
 
 # --- refusals and failures --------------------------------------------------------------------------------------------
