@@ -10,10 +10,12 @@ import os
 from collections.abc import Callable, Sequence
 
 from agent import docker_api, programs, systemd
-from agent.model import CommandResult, UnitState, UnitTies
+from agent.model import CommandResult, Cri, UnitState, UnitTies
 
 _COMMANDS_KEPT = 32
 """How many results of commands are remembered; what a command was told on stdin tells it from others."""
+
+_CRI_SECONDS = 2.0
 
 Signature = tuple[int, ...] | None
 """What tells that a file is still the one that was read; None for no file."""
@@ -29,6 +31,7 @@ class Asked:
         self._units: dict[str, tuple[str, UnitState]] = {}
         self._ties: dict[str, UnitTies] = {}
         self._answers: dict[tuple[str, str], bytes | None] = {}
+        self._cris: dict[str, Cri] = {}
         self._commands: dict[tuple[tuple[str, ...], bytes], tuple[tuple[Signature, ...], CommandResult | None]] = {}
 
     def unit(self, name: str) -> UnitState:
@@ -38,6 +41,7 @@ class Asked:
         known = self._units.get(name)
         if known is None or known[0] != invocation:
             self._answers.clear()
+            self._cris.clear()
             known = (invocation, systemd.unit_state(name))
             self._units[name] = known
         return known[1]
@@ -56,6 +60,16 @@ class Asked:
         if key not in self._answers:
             self._answers[key] = docker_api.get(socket, target)
         return self._answers[key]
+
+    def cri(self, socket: str) -> Cri:
+        if not self._has_units:
+            return Cri.SILENT
+        if socket not in self._cris:
+            from agent import cri
+
+            answer = cri.version(socket, _CRI_SECONDS)
+            self._cris[socket] = {cri.OK: Cri.READY, cri.UNIMPLEMENTED: Cri.MISSING}.get(answer.status, Cri.SILENT)
+        return self._cris[socket]
 
     def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
         if not self._has_units:
@@ -85,6 +99,7 @@ class Asked:
         self._units.clear()
         self._ties.clear()
         self._answers.clear()
+        self._cris.clear()
         self._commands = {key: known for key, known in self._commands.items() if known[1] is not None}
 
     def units_stand(self) -> bool:

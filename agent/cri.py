@@ -1,18 +1,19 @@
-"""One question to a CRI socket, as kubelet asks it: a pull. Only `status --prove` imports this, never the daemon.
+"""One question to a CRI socket, as kubelet asks it: its version, or a pull (that for `status --prove` alone).
 
 gRPC is one HTTP/2 stream: headers, one framed protobuf message, and trailers with the outcome. Framing, flow control
 and header compression are h2's; the message is two nested protobuf fields, written by hand.
+The daemon loads this only while containerd is on trial (agent.asked).
 Source: gRPC over HTTP2 (grpc doc/PROTOCOL-HTTP2.md); cri-api runtime/v1 api.proto, PullImageRequest.
 """
 
 from __future__ import annotations
 
+import re
 import socket
 import struct
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -27,6 +28,9 @@ from h2.events import (
 )
 from h2.exceptions import ProtocolError
 
+OK = 0
+"""The gRPC status of a call that went well."""
+
 UNREACHABLE = -1
 """Not a gRPC status: there was no gRPC answer at all."""
 
@@ -36,6 +40,10 @@ UNIMPLEMENTED = 12
 PACKAGES = ("runtime.v1", "runtime.v1alpha2")
 """Both names of the one service; containerd 1.5 knows only the older one (cri-api, containerd 1.6 brought v1)."""
 
+_TRY_AGAIN_SECONDS = 0.05
+"""How often a CRI is asked again that is not there yet: a start takes a moment, with many containers more."""
+
+_ESCAPED = re.compile(rb"%([0-9A-Fa-f]{2})")
 _STREAM = 1
 _READ_BYTES = 65536
 _MAX_BYTES = 1024 * 1024
@@ -49,13 +57,29 @@ class Answer:
     message: str = ""
 
 
+def version(socket_path: str, timeout_seconds: float) -> Answer:
+    """Ask the CRI for its version, until it answers or says that there is none (UNIMPLEMENTED), at most for
+    `timeout_seconds`: one that is starting refuses. Never raises for what the other side does."""
+    deadline = time.monotonic() + timeout_seconds
+    while True:
+        answer = _either(socket_path, "RuntimeService/Version", b"", deadline)
+        left = deadline - time.monotonic()
+        if answer.status in {OK, UNIMPLEMENTED} or left <= 0:
+            return answer
+        time.sleep(min(_TRY_AGAIN_SECONDS, left))
+
+
 def pull(socket_path: str, image: str, timeout_seconds: float) -> Answer:
     """Ask for `image`. Never raises for what the other side does, and is back within `timeout_seconds`."""
-    deadline = time.monotonic() + timeout_seconds
     message = _field(1, _field(1, image.encode()))
+    return _either(socket_path, "ImageService/PullImage", message, time.monotonic() + timeout_seconds)
+
+
+def _either(socket_path: str, method: str, message: bytes, deadline: float) -> Answer:
+    """The call by the name of the service that the daemon knows."""
     answer = Answer(UNREACHABLE)
     for package in PACKAGES:
-        answer = call(socket_path, f"/{package}.ImageService/PullImage", message, deadline)
+        answer = call(socket_path, f"/{package}.{method}", message, deadline)
         if answer.status != UNIMPLEMENTED:
             break
     return answer
@@ -134,7 +158,12 @@ class _Call:
         self._connection.sendall(self._http.data_to_send())
 
     def _answer(self) -> Answer:
-        return Answer(int(self._headers.get("grpc-status", "")), unquote(self._headers.get("grpc-message", "")))
+        return Answer(int(self._headers.get("grpc-status", "")), _unescaped(self._headers.get("grpc-message", "")))
+
+
+def _unescaped(text: str) -> str:
+    """A status message, in which gRPC writes bytes that are no ASCII as %XX."""
+    return _ESCAPED.sub(lambda found: bytes([int(found[1], 16)]), text.encode()).decode("utf-8", "replace")
 
 
 def _field(number: int, value: bytes) -> bytes:

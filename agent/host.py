@@ -11,7 +11,7 @@ from typing import Protocol
 
 from agent.errors import HostError
 from agent.ledger import Ledger
-from agent.model import CommandResult, FileState, Now, UnitState, UnitTies
+from agent.model import CommandResult, Cri, FileState, Now, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
 
 
@@ -60,6 +60,13 @@ class HostReader(Protocol):
 
     def query(self, socket: str, target: str) -> bytes | None:
         """The body of a 200 answer to GET `target` over a unix socket; None for anything else within 2 s.
+
+        Connecting can start a socket-activated daemon: ask only when the unit `is_up`.
+        """
+        ...
+
+    def cri(self, socket: str) -> Cri:
+        """Whether the CRI behind a unix socket answers (its Version), for which it has 2 s.
 
         Connecting can start a socket-activated daemon: ask only when the unit `is_up`.
         """

@@ -327,6 +327,15 @@ class Now:
     local_minute: int
 
 
+class Cri(Enum):
+    """What a container runtime makes of a question to its CRI: an answer, the answer that it has none, or nothing that
+    could be called an answer."""
+
+    READY = "answers"
+    MISSING = "is not there"
+    SILENT = "does not answer"
+
+
 @dataclass(frozen=True, slots=True)
 class CommandResult:
     """A finished command: exit status, and what it wrote, decoded as UTF-8 with replacement, at most 1 MiB each."""

@@ -20,7 +20,7 @@ from agent.errors import HostError, LockedError
 from agent.events import Event
 from agent.files import FileSystem, Note, explained, outermost, resolved
 from agent.ledger import Ledger
-from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState, UnitTies
+from agent.model import Absent, CommandResult, Cri, FileState, Now, Regular, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
 from agent.store import Store
 
@@ -167,6 +167,9 @@ class RealHost:
 
     def query(self, socket: str, target: str) -> bytes | None:
         return self._asked.query(socket, target)
+
+    def cri(self, socket: str) -> Cri:
+        return self._asked.cri(socket)
 
     def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
         return self._asked.command(argv, stdin)

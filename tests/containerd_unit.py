@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from agent.errors import HostError
 from agent.ledger import Ledger
-from agent.model import Absent, ActiveState, CommandResult, Regular, UnitState
+from agent.model import Absent, ActiveState, CommandResult, Cri, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
 from agent.runtimes._config_toml import read_config
 from tests.fakes import FakeHost
@@ -28,12 +28,13 @@ class KilledError(BaseException):
 @dataclass
 class ContainerdHost(FakeHost):
     """`refuses` are words that keep the daemon from starting if they stand in its file, `breaks_cri` those that keep
-    its CRI plugin from starting, `rejects` those that its own check finds; `lives` counts changes until the agent is
-    killed (None: never)."""
+    its CRI plugin from starting, `hangs_cri` those with which it starts and does not answer, `rejects` those that its
+    own check finds; `lives` counts changes until the agent is killed (None: never)."""
 
     version: str = "1.7.24"
     refuses: tuple[str, ...] = ()
     breaks_cri: tuple[str, ...] = ()
+    hangs_cri: tuple[str, ...] = ()
     rejects: tuple[str, ...] = ()
     lives: int | None = None
     loaded: str = ""
@@ -72,8 +73,17 @@ class ContainerdHost(FakeHost):
         if argv[-1] == "dump":
             rejected = any(word in self.config for word in self.rejects)
             return CommandResult(1, "", "no") if rejected else CommandResult(0, self.config, "")
-        state = "error" if any(word in self.loaded for word in self.breaks_cri) or self._clashes() else "ok"
+        state = "error" if self._cri_fails() else "ok"
         return CommandResult(0, f"TYPE ID PLATFORMS STATUS\nio.containerd.grpc.v1 cri linux/amd64 {state}\n", "")
+
+    def cri(self, socket: str) -> Cri:
+        if not self.is_up or not self.exists(socket) or any(word in self.loaded for word in self.hangs_cri):
+            return Cri.SILENT
+        is_off = read_config(self.loaded, (1, 7, 24)).is_cri_disabled
+        return Cri.MISSING if self._cri_fails() or is_off else Cri.READY
+
+    def _cri_fails(self) -> bool:
+        return any(word in self.loaded for word in self.breaks_cri) or self._clashes()
 
     def _clashes(self) -> bool:
         """As containerd has it: config_path does not go together with the tables that it replaces."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from agent.errors import ConcurrentChangeError, HostError
 from agent.ledger import Ledger
-from agent.model import Absent, CommandResult, FileState, Now, Regular, UnitState, UnitTies, Unusable
+from agent.model import Absent, CommandResult, Cri, FileState, Now, Regular, UnitState, UnitTies, Unusable
 from agent.plan import RemoveFile, WriteFile
 
 
@@ -25,6 +25,7 @@ class FakeHost:
     units: dict[str, UnitState] = field(default_factory=dict)
     unit_ties: dict[str, UnitTies] = field(default_factory=dict)
     answers: dict[tuple[str, str], bytes | Callable[[], bytes | None]] = field(default_factory=dict)
+    cris: dict[str, Cri] = field(default_factory=dict)
     commands: dict[tuple[str, ...], CommandResult | Callable[[bytes], CommandResult]] = field(default_factory=dict)
     processes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     mtimes: dict[str, float] = field(default_factory=dict)
@@ -95,6 +96,10 @@ class FakeHost:
     def query(self, socket: str, target: str) -> bytes | None:
         answer = self.answers.get((socket, target)) or self.answers.get((socket, target.partition("?")[0]))
         return answer() if callable(answer) else answer
+
+    def cri(self, socket: str) -> Cri:
+        """Where something listens a CRI answers, unless it is told otherwise."""
+        return self.cris.get(socket, Cri.READY if self.exists(socket) else Cri.SILENT)
 
     def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
         result = self.commands.get(tuple(argv))

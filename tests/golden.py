@@ -13,7 +13,18 @@ from typing import Any
 from agent import describe
 from agent import desired as desired_state
 from agent.ledger import Entry, Ledger, Original
-from agent.model import ActiveState, CommandResult, DesiredState, Now, Regular, Setting, UnitState, UnitTies, Unusable
+from agent.model import (
+    ActiveState,
+    CommandResult,
+    Cri,
+    DesiredState,
+    Now,
+    Regular,
+    Setting,
+    UnitState,
+    UnitTies,
+    Unusable,
+)
 from agent.plan import KeyOriginal, Memory, Plan
 from tests.fakes import FakeHost
 
@@ -132,10 +143,29 @@ def _play_answers(host: FakeHost, _: Case, answers: list[Document]) -> None:
         host.answers[(answer["socket"], answer["target"])] = answer["body"].encode()
 
 
+def _play_cris(host: FakeHost, _: Case, cris: dict[str, str]) -> None:
+    host.cris.update({socket: Cri(text) for socket, text in cris.items()})
+
+
 def _play_commands(host: FakeHost, _: Case, commands: list[Document]) -> None:
     for command in commands:
         result = CommandResult(command.get("returncode", 0), command.get("stdout", ""), command.get("stderr", ""))
-        host.commands[tuple(command["argv"])] = result
+        host.commands[tuple(command["argv"])] = _cat(host, command["prints"]) if "prints" in command else result
+
+
+def _cat(host: FakeHost, path: str) -> Callable[[bytes], CommandResult]:
+    """What stands in a TOML file, as containerd itself would print it; an error where it is none."""
+
+    def run(_: bytes) -> CommandResult:
+        state = host.read(path)
+        text = state.content.decode("utf-8", "replace") if isinstance(state, Regular) else ""
+        try:
+            tomllib.loads(text)
+        except tomllib.TOMLDecodeError as error:
+            return CommandResult(1, "", str(error))
+        return CommandResult(0, text, "")
+
+    return run
 
 
 def _play_processes(host: FakeHost, _: Case, processes: Document) -> None:
@@ -207,6 +237,7 @@ _SECTIONS: dict[str, Callable[[FakeHost, Case, Any], None]] = {
     "units": _play_units,
     "ties": _play_ties,
     "answers": _play_answers,
+    "cris": _play_cris,
     "commands": _play_commands,
     "processes": _play_processes,
     "clock": _play_clock,

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from agent.model import ActiveState, DesiredState, Regular, Unusable
+from agent.model import ActiveState, Cri, DesiredState, Regular, Unusable
 from agent.plan import KeyOriginal
 from agent.runtimes._config_edit import KEY, NotEditableError, created, location_of, value_of, with_path
 from agent.runtimes._config_file import ConfigFile
@@ -50,8 +50,16 @@ class Edit:
     releases: tuple[str, ...] = ()
 
 
-def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edit | str | None:
-    """An edit; or why there must be none although certs.d is not in use; or None: nothing to do, or not now."""
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Why an edit has to wait for something that may be otherwise in a moment."""
+
+    reason: str
+
+
+def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edit | Wait | str | None:
+    """An edit, or what it waits for; or why there must be none although certs.d is not in use; or None: nothing to do,
+    or not now."""
     certs_dir = desired.containerd.certs_dir
     config = look.effective()
     if config is None:
@@ -66,7 +74,8 @@ def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edi
     refusal = next(_refusals(look, config, migration if not is_right else Migration()), "")
     if refusal or is_right or not _is_time(look, migration):
         return refusal or None
-    return next(_obstacles(look, config, desired), "") or _edit(look, config, certs_dir, migration)
+    obstacle = next(_obstacles(look, config, desired), "")
+    return obstacle or _unanswered(look, config) or _edit(look, config, certs_dir, migration)
 
 
 def _unreadable(look: ConfigFile) -> str:
@@ -75,7 +84,7 @@ def _unreadable(look: ConfigFile) -> str:
     return "cannot be read as TOML, so config_path cannot be set: mend it"
 
 
-def _decide_tables(look: ConfigFile, desired: DesiredState, tables: Tables) -> Edit | str | None:
+def _decide_tables(look: ConfigFile, desired: DesiredState, tables: Tables) -> Edit | Wait | str | None:
     """The same for a containerd that reads the old tables alone."""
     config = look.effective() or CriConfig()
     refusal = _rejection(look)
@@ -85,6 +94,8 @@ def _decide_tables(look: ConfigFile, desired: DesiredState, tables: Tables) -> E
             return refusal or None
         if obstacle := next(_obstacles(look, config, desired), ""):
             return obstacle
+        if wait := _unanswered(look, config):
+            return wait
         content = with_tables(look, changes)
     except NotEditableError as error:
         return f"{error}: write the mirrors tables by hand"
@@ -154,8 +165,25 @@ def _obstacles(look: ConfigFile, config: CriConfig, desired: DesiredState) -> It
         yield f"config_path is {config.config_path} and {owner}: name it as containerd.certs_dir"
     yield from _imported(look)
     yield from _versions(look)
-    if look.cri_fails and not look.daemon.memory.trial and not (config.config_path and clashes(look.daemon, config)):
-        yield "containerd's CRI plugin does not run (ctr plugins ls), so nothing is changed here until it does"
+    if look.cri is Cri.MISSING and _is_judged(look, config):
+        why = "containerd's CRI plugin does not run (ctr plugins ls)" if look.cri_fails else "containerd has no CRI"
+        yield f"{why}, so nothing is changed here until that is well"
+
+
+def _is_judged(look: ConfigFile, config: CriConfig) -> bool:
+    """Whether the CRI must be well before a change, so that it can be told from what the change does to it. Not where
+    it is down for what is to be mended, and not while the change is on trial."""
+    is_on_trial = look.daemon.memory.trial == look.digest
+    return not is_on_trial and not (config.config_path and clashes(look.daemon, config))
+
+
+def _unanswered(look: ConfigFile, config: CriConfig) -> Wait | None:
+    """A change is made only where it can be checked: by containerd's own reading before its start, by its CRI after."""
+    if look.daemon.unit.is_up and isinstance(look.state, Regular) and look.daemon.dump is None:
+        return Wait("containerd config dump gives no answer, so that a change could not be checked")
+    if look.cri is Cri.SILENT and _is_judged(look, config):
+        return Wait("its CRI does not answer, so that nobody could tell whether it does after a change")
+    return None
 
 
 def _elsewhere(path: str, wanted: str) -> str:

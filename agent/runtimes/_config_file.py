@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fnmatch
+import json
 import posixpath
 import re
 from collections.abc import Iterator
@@ -10,20 +11,23 @@ from dataclasses import dataclass, field
 
 from agent.host import HostReader
 from agent.ledger import Entry
-from agent.model import Absent, CommandResult, DesiredState, FileState, Now, Regular
+from agent.model import Absent, CommandResult, Cri, DesiredState, FileState, Manage, Now, Regular, Setting, UnitTies
 from agent.runtimes._config_toml import CriConfig, imports_of
 from agent.runtimes._containerd_config import (
+    LOADED_CONTENT,
     NAME,
+    UNIT,
     Daemon,
     clashes,
     directories_of,
     effective,
     own_config,
+    socket_of,
     uses,
 )
+from agent.runtimes._hosts_toml import registries_with_files
 from agent.runtimes._trial import ABSENT, digest_of
 
-_SOCKET = "/run/containerd/containerd.sock"
 _CRI = {
     ("io.containerd.grpc.v1", "cri"),
     ("io.containerd.cri.v1", "images"),
@@ -45,7 +49,9 @@ class OwnedFile:
 class ConfigFile:
     """What was seen. `others` are files that were ours to edit once; `good` are the bytes that Memory.good names;
     `existing` are those of the directories named in config_path that are there; `ours` those in which we own files;
-    `missing` are the parents of the file that are not there, outermost first; `distribution` is os-release's ID."""
+    `missing` are the parents of the file that are not there, outermost first; `distribution` is os-release's ID; `cri`,
+    `plugins` (only of a containerd whose CRI does not answer) and `ties` are asked for where the answer may matter, and
+    `cri` never of a containerd that is to have none."""
 
     daemon: Daemon
     now: Now
@@ -57,7 +63,9 @@ class ConfigFile:
     ours: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
     distribution: str = ""
+    cri: Cri | None = None
     plugins: CommandResult | None = None
+    ties: UnitTies | None = None
 
     @property
     def path(self) -> str:
@@ -89,14 +97,16 @@ class ConfigFile:
 
 
 def look_at_config(host: HostReader, desired: DesiredState, daemon: Daemon) -> ConfigFile:
-    """Look at the file, what it imports, and what the ledger says; ask `ctr` only where the answer may matter."""
+    """Look at the file, what it imports, and what the ledger says; ask the CRI only where the answer may matter."""
     ledger = host.ledger()
     mine = [each for each in ledger.owned_by(NAME) if each.keys]
     owned = [OwnedFile(each, host.read(each.path), host.original(each.original.sha256)) for each in mine]
     config = _effective(daemon)
     directories = directories_of(config.config_path)
+    is_ours = bool(owned or daemon.memory.trial or _wants_files(desired))
     is_right = uses(daemon, config, desired.containerd.certs_dir) and not clashes(daemon, config)
-    matters = not is_right or daemon.memory.trial
+    is_in_sight = daemon.unit.is_up and is_ours
+    cri = _cri(host, daemon, config) if is_in_sight and (not is_right or daemon.memory.trial) else None
     return ConfigFile(
         daemon=daemon,
         now=host.now(),
@@ -108,8 +118,25 @@ def look_at_config(host: HostReader, desired: DesiredState, daemon: Daemon) -> C
         ours=frozenset(_grandparent(each.path) for each in ledger.owned_by(NAME) if not each.keys),
         missing=_missing(host, daemon.config_path),
         distribution=_distribution(host),
-        plugins=_plugins(host, daemon) if daemon.unit.is_up and matters else None,
+        cri=cri,
+        plugins=_plugins(host, daemon) if cri in {Cri.MISSING, Cri.SILENT} else None,
+        ties=host.ties(UNIT) if is_in_sight and not (is_right and _is_loaded(daemon, desired)) else None,
     )
+
+
+def _wants_files(desired: DesiredState) -> bool:
+    return desired.containerd.manage is not Manage.NEVER and bool(registries_with_files(desired))
+
+
+def _is_loaded(daemon: Daemon, desired: DesiredState) -> bool:
+    """Whether the running containerd has read this very file, and it is to stay as it is."""
+    loaded = Setting(LOADED_CONTENT, json.dumps(digest_of(daemon.config)))
+    is_same = daemon.memory.invocation_id == daemon.unit.invocation_id and loaded in daemon.memory.loaded
+    return is_same and not daemon.memory.trial and _wants_files(desired)
+
+
+def _cri(host: HostReader, daemon: Daemon, config: CriConfig) -> Cri | None:
+    return None if config.is_cri_disabled else host.cri(socket_of(daemon))
 
 
 def _effective(daemon: Daemon) -> CriConfig:
@@ -137,10 +164,10 @@ def _distribution(host: HostReader) -> str:
 
 def _plugins(host: HostReader, daemon: Daemon) -> CommandResult | None:
     """What became of each plugin at the last start. The socket is named because it is a new one after each start."""
-    ctr = f"{posixpath.dirname(daemon.program)}/ctr"
-    if not host.exists(ctr) or not host.exists(_SOCKET):
+    ctr, socket = f"{posixpath.dirname(daemon.program)}/ctr", socket_of(daemon)
+    if not host.exists(ctr) or not host.exists(socket):
         return None
-    return host.command([ctr, "--address", _SOCKET, "plugins", "ls"])
+    return host.command([ctr, "--address", socket, "plugins", "ls"])
 
 
 def imported_files(host: HostReader, importing: str, config: FileState) -> Iterator[tuple[str, FileState]]:

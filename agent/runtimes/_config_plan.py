@@ -9,7 +9,7 @@ import hashlib
 import json
 from dataclasses import dataclass, field, replace
 
-from agent.model import ActiveState, DesiredState, Regular, Setting, Unusable
+from agent.model import ActiveState, Cri, DesiredState, Regular, Setting, UnitTies, Unusable
 from agent.plan import (
     Act,
     Claim,
@@ -22,14 +22,15 @@ from agent.plan import (
     Release,
     RemoveDirectory,
     RemoveFile,
+    Restart,
     WriteFile,
 )
 from agent.runtimes._config_back import given_back, is_only_ours, keeps_cri_down
-from agent.runtimes._config_decide import Edit, decide
+from agent.runtimes._config_decide import Edit, Wait, decide
 from agent.runtimes._config_edit import KEY, NotEditableError
 from agent.runtimes._config_file import ConfigFile, OwnedFile
 from agent.runtimes._config_toml import read_config, shape
-from agent.runtimes._containerd_config import LOADED_CONTENT, LOADED_PATH, UNIT, uses
+from agent.runtimes._containerd_config import LOADED_CONTENT, LOADED_PATH, UNIT, directories_of, uses
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._legacy_decide import loaded_tables
 from agent.runtimes._legacy_edit import is_legacy
@@ -38,7 +39,15 @@ from agent.runtimes._legacy_tables import needs_tables
 from agent.runtimes._trial import ABSENT, Bench, attempt, next_act, recall, setback
 
 _NEVER = "containerd.restart is never: restart it when it suits you"
-_RESTART_REASON = "only a start reads config.toml; containers keep running"
+_RESTART_REASON = "only a start reads config.toml"
+_KILLS = (
+    "its unit has KillMode={mode}, with which systemd ends what runs the containers, too: set KillMode=process "
+    "(systemctl edit containerd), or restart it when it suits you"
+)
+_CRI_DEADLINE_SECONDS = 90.0
+"""How long the CRI of a containerd that is up may take until it answers: it first looks after all containers."""
+_LOOK_AGAIN_SECONDS, _TIES_SECONDS = 10.0, 60.0
+"""When what gave no answer is asked again; and KillMode, of which no file tells that it is another one now."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,31 +70,36 @@ def plan_config(look: ConfigFile, desired: DesiredState, migration: Migration, *
 
 
 def _plan(look: ConfigFile, desired: DesiredState, migration: Migration, *, wanted: bool) -> ConfigPlan:
-    bench = recall(_bench(look, desired))
+    bench = recall(_bench(look, desired, wants=_wants(look, desired, migration) if wanted else ()))
     if reason := setback(bench):
         return _go_back(look, bench, reason, desired)
     others = [_given_back(each, f"containerd.config is {look.path} now") for each in look.others]
     if not wanted:
         return _joined(_end(look, bench), others)
     verdict = decide(look, desired, migration)
+    if isinstance(verdict, Wait):
+        return _joined(_waiting(look, bench, verdict), others)
     if isinstance(verdict, Edit):
         content = hashlib.sha256(verdict.content).hexdigest()
         if bench.memory.bad != attempt(content, desired.generation):
-            return _joined(_begin(look, bench, verdict), others)
+            after = _wants(_with_content(look, verdict.content), desired, migration)
+            return _joined(_begin(look, replace(bench, wants=after), verdict), others)
         verdict = (
             "containerd does not come up with what was changed here, so it is as it was: see journalctl -u containerd; "
             "it is tried again after an edit of this file or of the desired state"
         )
     conflicts = (Conflict(look.path, verdict),) if isinstance(verdict, str) else ()
-    plan = _follow(_adopted(look, bench, desired, migration) if verdict is None else bench)
+    plan = _follow(look, _adopted(look, bench, desired, migration) if verdict is None else bench)
     return _joined(replace(plan, part=Part(conflicts=conflicts)), others)
 
 
 # --- what is known ---------------------------------------------------------------------------------------------------
 
 
-def _bench(look: ConfigFile, desired: DesiredState) -> Bench:
-    config = look.effective()
+def _bench(look: ConfigFile, desired: DesiredState, wants: tuple[Setting, ...]) -> Bench:
+    forbidden, seconds = ("", None) if desired.containerd.may_restart else (_NEVER, None)
+    if not forbidden and look.ties is not None and not _keeps_containers(look.ties):
+        forbidden, seconds = _KILLS.format(mode=look.ties.kill_mode or "unknown"), _TIES_SECONDS
     return Bench(
         name=UNIT,
         unit=look.daemon.unit,
@@ -94,11 +108,71 @@ def _bench(look: ConfigFile, desired: DesiredState) -> Bench:
         digest=look.digest,
         written_at=look.daemon.config_written_at,
         content_key=LOADED_CONTENT,
-        facts=(Setting(LOADED_PATH, json.dumps(config.config_path if config else "")), *loaded_tables(look)),
+        facts=_facts(look),
         rejected=_rejected(look),
-        broken="its CRI plugin does not start with this (ctr plugins ls)" if look.cri_fails else "",
-        forbidden="" if desired.containerd.may_restart else _NEVER,
+        broken=_broken(look),
+        unchecked=_unchecked(look),
+        silent="its CRI does not answer yet" if look.cri is Cri.SILENT else "",
+        forbidden=forbidden,
+        asks_again_seconds=seconds,
+        wants=wants,
+        serves=look.cri is Cri.READY,
     )
+
+
+def _facts(look: ConfigFile) -> tuple[Setting, ...]:
+    """What a containerd has that reads the file now."""
+    config = look.effective()
+    directories = directories_of(config.config_path) if config else ()
+    return (Setting(LOADED_PATH, json.dumps(":".join(directories))), *loaded_tables(look))
+
+
+def _wants(look: ConfigFile, desired: DesiredState, migration: Migration) -> tuple[Setting, ...]:
+    """What of it a containerd must have that looks where the desired state is."""
+    if migration.tables is not None:
+        return loaded_tables(look)
+    return (Setting(LOADED_PATH, json.dumps(desired.containerd.certs_dir)),)
+
+
+def _with_content(look: ConfigFile, content: bytes) -> ConfigFile:
+    return replace(look, daemon=replace(look.daemon, config=Regular(content)))
+
+
+def _keeps_containers(ties: UnitTies) -> bool:
+    """Shims live in the unit's cgroup, and `mixed` ends them as `control-group` does (systemd.kill(5))."""
+    return ties.kill_mode == "process"
+
+
+def _restart_reason(look: ConfigFile) -> str:
+    """Why, and what it costs."""
+    ties = look.ties or UnitTies("process")
+    fate = "containers keep running" if _keeps_containers(ties) else "containers end"
+    along = f"; systemd restarts {', '.join(ties.bound_units)} with it" if ties.bound_units else ""
+    return f"{_RESTART_REASON}; {fate}{along}"
+
+
+def _broken(look: ConfigFile) -> str:
+    """What is wrong in a containerd that runs on the file."""
+    if look.cri in {Cri.MISSING, Cri.SILENT} and look.cri_fails:
+        return "its CRI plugin does not start with this (ctr plugins ls)"
+    if look.cri is Cri.MISSING:
+        return "it has no CRI with this"
+    age = look.now.unix_seconds - look.daemon.unit.started_at
+    if look.cri is Cri.SILENT and age >= _CRI_DEADLINE_SECONDS:
+        return f"its CRI does not answer with this, {_CRI_DEADLINE_SECONDS:.0f} s after the start"
+    return ""
+
+
+def _unchecked(look: ConfigFile) -> str:
+    is_there = look.daemon.unit.is_up and isinstance(look.state, Regular)
+    return "containerd config dump does not say whether it is right" if is_there and look.daemon.dump is None else ""
+
+
+def _waiting(look: ConfigFile, bench: Bench, wait: Wait) -> ConfigPlan:
+    """Nothing is written yet; what is under way goes on."""
+    plan = _follow(look, bench)
+    act = Restart(UNIT, _restart_reason(look), bench.memory)
+    return replace(plan, deferred=(*plan.deferred, Deferred(act, wait.reason, _LOOK_AGAIN_SECONDS)))
 
 
 def _rejected(look: ConfigFile) -> str:
@@ -132,7 +206,7 @@ def _begin(look: ConfigFile, bench: Bench, edit: Edit) -> ConfigPlan:
     mode = look.state.mode if isinstance(look.state, Regular) else 0o644
     makes = tuple(MakeDirectory(each, f"{look.path} is to stand in it") for each in look.missing)
     write = WriteFile(look.path, edit.content, edit.reason, look.state, mode, needs=edit.needs)
-    follow = _follow(replace(bench, memory=memory, digest=digest))
+    follow = _follow(look, replace(bench, memory=memory, digest=digest))
     releases = (Release(look.path, edit.releases),) if edit.releases else ()
     part = Part((*makes, write), _claims(look, edit), releases)
     return replace(follow, part=part, remember=memory, keeps=_kept(look), migrates=True)
@@ -151,8 +225,8 @@ def _kept(look: ConfigFile) -> tuple[bytes, ...]:
     return (look.state.content,) if isinstance(look.state, Regular) else ()
 
 
-def _follow(bench: Bench) -> ConfigPlan:
-    act = next_act(bench, _RESTART_REASON)
+def _follow(look: ConfigFile, bench: Bench) -> ConfigPlan:
+    act = next_act(bench, _restart_reason(look))
     remember = bench.memory if _is_worth_remembering(bench) else None
     if isinstance(act, Deferred):
         return ConfigPlan(deferred=(act,), remember=remember)
@@ -167,11 +241,8 @@ def _adopted(look: ConfigFile, bench: Bench, desired: DesiredState, migration: M
     """Our key stands in a file that somebody has changed since, and the running containerd has not read it: what stands
     there now is on trial."""
     config, memory, certs_dir = look.effective(), bench.memory, desired.containerd.certs_dir
-    facts = {setting.key: setting.json for setting in memory.loaded}
     is_old = migration.tables is not None
-    has_it = not is_old and certs_dir in str(json.loads(facts.get(LOADED_PATH, '""')))
-    has_it |= is_old and set(loaded_tables(look)) <= set(memory.loaded)
-    is_known = bench.loaded == look.digest or has_it or memory.trial == look.digest
+    is_known = bench.loaded == look.digest or bench.knows or memory.trial == look.digest
     if look.owned is None or config is None or not bench.unit.is_up or is_known:
         return bench
     if not is_old and not uses(look.daemon, config, certs_dir):
@@ -201,18 +272,18 @@ def _go_back(look: ConfigFile, bench: Bench, setback_reason: str, desired: Desir
 def _end(look: ConfigFile, bench: Bench) -> ConfigPlan:
     """config_path is not wanted any more: give it back if it is ours, and let the running containerd know."""
     if look.owned is None:
-        return _follow(bench)
+        return _follow(look, bench)
     part = _given_back(look.owned, "no registry needs it any more")
     write = next((each for each in part.actions if isinstance(each, WriteFile | RemoveFile)), None)
     if write is None:
-        return replace(_follow(bench), part=part)
+        return replace(_follow(look, bench), part=part)
     content = write.content if isinstance(write, WriteFile) else None
     digest = hashlib.sha256(content).hexdigest() if content is not None else ABSENT
     memory = replace(bench.memory, trial="", good="", expects="", bad="")
     if bench.unit.is_up:
         memory = replace(memory, trial=digest, good=look.digest)
     after = replace(bench, memory=memory, digest=digest)
-    return replace(_follow(after), part=part, remember=memory, keeps=_kept(look))
+    return replace(_follow(look, after), part=part, remember=memory, keeps=_kept(look))
 
 
 def _given_back(owned: OwnedFile, reason: str) -> Part:

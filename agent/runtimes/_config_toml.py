@@ -27,7 +27,7 @@ _READS_VERSION_1_AGAIN: Version = (2, 3, 0)
 _V1_TABLE = "cri"
 _V2_TABLE = "io.containerd.grpc.v1.cri"
 _V3_TABLE = "io.containerd.cri.v1.images"
-_CRI_PLUGINS = frozenset({_V1_TABLE, _V2_TABLE, _V3_TABLE})
+_CRI_PLUGINS = frozenset({_V1_TABLE, _V2_TABLE, _V3_TABLE, "io.containerd.cri.v1.runtime"})
 _HEADINGS = {
     1: "[plugins.cri.registry]",
     2: f'[plugins."{_V2_TABLE}".registry]',

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import posixpath
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
@@ -29,8 +30,11 @@ _PROGRAMS = tuple(
     for directory in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/opt/bin", "/usr/lib/containerd")
 )
 _FLAGS = ("-c", "--c", "-config", "--config")
+_ADDRESS_FLAGS = ("-a", "--a", "-address", "--address")
+_SOCKET = "/run/containerd/containerd.sock"
 _RESTART = "systemctl restart containerd"
 FIRST_WITH_HOSTS_TOML: Version = (1, 5, 0)
+_GRPC_PLUGIN = "io.containerd.server.v1.grpc"
 _IGNORES_LISTS: Version = (2, 1, 0)
 _DEFAULT_IS_A_LIST: Version = (2, 2, 0)
 _READS_VERSION_1: Version = (2, 3, 0)
@@ -102,6 +106,23 @@ def flag_of(arguments: tuple[str, ...], flags: tuple[str, ...]) -> str:
     return found if found.startswith("/") else ""
 
 
+def socket_of(daemon: Daemon) -> str:
+    """Where the running daemon listens: its flag, its configuration, or the default."""
+    return flag_of(daemon.arguments, _ADDRESS_FLAGS) or _configured_socket(daemon) or _SOCKET
+
+
+def _configured_socket(daemon: Daemon) -> str:
+    """`grpc.address` of the merged configuration; a table of its own in file version 4 (containerd 2.3)."""
+    try:
+        document = tomllib.loads(daemon.dump.stdout) if daemon.dump is not None and daemon.dump.returncode == 0 else {}
+    except tomllib.TOMLDecodeError:
+        return ""
+    plugins = document.get("plugins")
+    tables = [document.get("grpc"), plugins.get(_GRPC_PLUGIN) if isinstance(plugins, dict) else None]
+    found = [table.get("address") for table in tables if isinstance(table, dict)]
+    return next((each for each in found if isinstance(each, str) and each.startswith("/")), "")
+
+
 # --- what it comes to ------------------------------------------------------------------------------------------------
 
 
@@ -111,7 +132,7 @@ def judge(daemon: Daemon, certs_dir: str) -> Verdict:
         return Verdict(None, "not installed")
     if daemon.unit.active is ActiveState.OFF:
         return Verdict(None, "units are not controlled here, so a running containerd cannot be asked")
-    verdict = _judge_config(daemon, certs_dir)
+    verdict = judge_config(daemon, certs_dir)
     if not daemon.unit.is_up:
         state = "not running" if daemon.unit.active in {ActiveState.INACTIVE, ActiveState.FAILED} else "not up yet"
         return Verdict(None, state if verdict.is_live else f"{state}; {verdict.sentence}")
@@ -124,7 +145,8 @@ def _not_live(sentence: str) -> Verdict:
     return Verdict(is_live=False, sentence=sentence)
 
 
-def _judge_config(daemon: Daemon, certs_dir: str) -> Verdict:
+def judge_config(daemon: Daemon, certs_dir: str) -> Verdict:
+    """The same by the configuration alone, also of a containerd that does not run or cannot be asked."""
     try:
         config = effective(daemon)
     except ValueError:

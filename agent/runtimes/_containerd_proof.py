@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import tomllib
-
 from agent.model import DesiredState, Manage
 from agent.proof import Bait, Proof, Via
-from agent.runtimes._containerd_config import FIRST_WITH_HOSTS_TOML, NAME, Daemon, flag_of, judge
+from agent.runtimes._containerd_config import FIRST_WITH_HOSTS_TOML, NAME, Daemon, judge, socket_of
 from agent.runtimes._kubelet import Kubelet
-
-_SOCKET = "/run/containerd/containerd.sock"
-_FLAGS = ("-a", "--a", "-address", "--address")
 
 
 def proof(desired: DesiredState, daemon: Daemon, kubelet: Kubelet | None = None) -> Bait | Proof:
@@ -28,7 +23,7 @@ def proof(desired: DesiredState, daemon: Daemon, kubelet: Kubelet | None = None)
     if verdict.is_live is None:
         return _none(verdict.sentence)
     cause = "" if verdict.is_live else verdict.sentence
-    return Bait(NAME, NAME, certs_dir, _socket(daemon), Via.CRI, cause)
+    return Bait(NAME, NAME, certs_dir, socket_of(daemon), Via.CRI, cause)
 
 
 def _of_kubelet(kubelet: Kubelet, certs_dir: str) -> Bait | Proof:
@@ -41,17 +36,3 @@ def _of_kubelet(kubelet: Kubelet, certs_dir: str) -> Bait | Proof:
 
 def _none(sentence: str) -> Proof:
     return Proof(NAME, NAME, None, sentence)
-
-
-def _socket(daemon: Daemon) -> str:
-    """Where the running daemon listens: its flag, its configuration, or the default."""
-    return flag_of(daemon.arguments, _FLAGS) or _configured(daemon) or _SOCKET
-
-
-def _configured(daemon: Daemon) -> str:
-    try:
-        table = tomllib.loads(daemon.dump.stdout).get("grpc") if daemon.dump else None
-    except tomllib.TOMLDecodeError:
-        return ""
-    address = table.get("address") if isinstance(table, dict) else ""
-    return address if isinstance(address, str) and address.startswith("/") else ""

@@ -35,8 +35,10 @@ _TICK_SECONDS = 0.01
 class Bench:
     """What is known. `digest` names the content of the file as it is, `facts` what a daemon has that reads it now;
     `content_key` is the name of the digest among Memory.loaded. `rejected` is why a start on this content would go
-    wrong, `broken` what is wrong in a daemon that runs on it, each "" for nothing. `forbidden` says why the operator
-    wants no restart, "" if one may be made."""
+    wrong, `broken` what is wrong in a daemon that runs on it, each "" for nothing; `unchecked` and `silent` say why
+    neither can be told yet. `forbidden` says why no restart may be made, "" if one may, and `asks_again_seconds` after
+    which time that may be otherwise. `wants` are the facts that a restart is for, and `serves` tells that the daemon
+    is well as it runs: one that has them all needs none."""
 
     name: str
     unit: UnitState
@@ -48,7 +50,12 @@ class Bench:
     facts: tuple[Setting, ...] = ()
     rejected: str = ""
     broken: str = ""
+    unchecked: str = ""
+    silent: str = ""
     forbidden: str = ""
+    asks_again_seconds: float | None = None
+    wants: tuple[Setting, ...] = ()
+    serves: bool = False
 
     @property
     def loaded(self) -> str:
@@ -60,6 +67,22 @@ class Bench:
     def complaint(self) -> str:
         """Why the content cannot stay although the unit runs or is at rest, "" if it can."""
         return self.broken if self.unit.is_up and self.loaded == self.digest else self.rejected
+
+    @property
+    def doubt(self) -> str:
+        """Why nobody can tell yet whether there is a complaint, "" if it can be told."""
+        return self.silent if self.unit.is_up and self.loaded == self.digest else self.unchecked
+
+    @property
+    def knows(self) -> bool:
+        """Whether the running daemon has read all that a restart would be for, in whatever file."""
+        return self.unit.is_up and bool(self.wants) and set(self.wants) <= set(self.memory.loaded)
+
+    @property
+    def needs_no_restart(self) -> bool:
+        """Whether the daemon is well on what it has read, which was not the content that had to be put back."""
+        is_bad = is_rollback(self.memory) and self.loaded != "" and self.memory.bad.startswith(f"{self.loaded}@")
+        return self.knows and self.serves and not is_bad
 
     @property
     def is_failed(self) -> bool:
@@ -153,7 +176,10 @@ def next_act(bench: Bench, reason: str) -> Act | Deferred | None:
         return recovery
     if not bench.unit.is_up:
         return under_way(bench)
-    return None if bench.loaded == memory.trial else _restart(bench, reason)
+    if bench.doubt and not is_rollback(memory):
+        act = Restart(bench.name, "what was changed is on trial", memory)
+        return Deferred(act, bench.doubt, _LOOK_AGAIN_SECONDS)
+    return None if bench.loaded == memory.trial or bench.needs_no_restart else _restart(bench, reason)
 
 
 def recover(bench: Bench) -> Recover | Deferred | None:
@@ -191,13 +217,12 @@ def is_rollback(memory: Memory) -> bool:
 def _restart(bench: Bench, reason: str) -> Act | Deferred:
     memory = bench.memory
     restart = Restart(bench.name, reason, memory)
-    elapsed = bench.now.unix_seconds - memory.restarted_at
     if not is_rollback(memory):
         if bench.forbidden:
-            return Deferred(restart, bench.forbidden, None)
-        if elapsed < RESTART_INTERVAL_SECONDS:
-            again = RESTART_INTERVAL_SECONDS - elapsed
-            return Deferred(restart, "the last restart was less than a minute ago", again)
+            return Deferred(restart, bench.forbidden, bench.asks_again_seconds)
+        why, seconds = wait_of(memory, bench.now)
+        if seconds:
+            return Deferred(restart, why, seconds)
     return replace(restart, before=noted(memory, bench.now))
 
 
@@ -214,12 +239,14 @@ def _has_read_it(bench: Bench) -> bool:
 
 
 def _settled(bench: Bench) -> Memory:
-    """The memory without what is over: a trial that the daemon has come up with; one that has been put back is a trial
-    of what stood there before."""
+    """The memory without what is over: a trial that the daemon has come up with, or that tells it nothing new; one that
+    has been put back is a trial of what stood there before."""
     memory = bench.memory
     if memory.good and bench.digest == memory.good and memory.bad.startswith(f"{memory.trial}@"):
         memory = replace(memory, trial=memory.good, good="", expects="")
-    is_up = bench.unit.is_up and memory.trial != "" and bench.loaded == bench.digest == memory.trial
-    if is_up and (is_rollback(memory) or not bench.complaint):
+    bench = replace(bench, memory=memory)
+    has_it = bench.unit.is_up and (bench.loaded == bench.digest or bench.needs_no_restart)
+    is_over = has_it and bench.digest == memory.trial != ""
+    if is_over and (is_rollback(memory) or not (bench.complaint or bench.doubt)):
         memory = replace(memory, trial="", good="", expects="", is_restarting=False)
     return memory

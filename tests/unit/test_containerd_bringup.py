@@ -62,7 +62,7 @@ def live(host: ContainerdHost) -> bool | None:
     return RUNTIME.report(DESIRED, RUNTIME.observe(host, DESIRED)).live
 
 
-def later(host: ContainerdHost, seconds: float = 100.0) -> None:
+def later(host: ContainerdHost, seconds: float = 700.0) -> None:
     host.clock = replace(host.clock, unix_seconds=host.clock.unix_seconds + seconds)
 
 

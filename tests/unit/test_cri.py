@@ -16,10 +16,13 @@ from h2.events import DataReceived, RequestReceived, StreamEnded
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from agent.cri import UNIMPLEMENTED, UNREACHABLE, Answer, pull
+from agent.asked import Asked
+from agent.cri import UNIMPLEMENTED, UNREACHABLE, Answer, pull, version
+from agent.model import Cri
 
 IMAGE = "probe.invalid/x:1"
 MESSAGE = b"\x0a\x13\x0a\x11" + IMAGE.encode()
+VERSIONS = ("/runtime.v1.RuntimeService/Version", "/runtime.v1alpha2.RuntimeService/Version")
 V1, V1ALPHA2 = "/runtime.v1.ImageService/PullImage", "/runtime.v1alpha2.ImageService/PullImage"
 
 
@@ -191,3 +194,51 @@ def test_noise_is_no_answer(tmp_path_factory: pytest.TempPathFactory, noise: byt
         _swallow(connection)
 
     assert answer_of(tmp_path_factory.mktemp("noise"), serve, 5.0).status == UNREACHABLE
+
+
+# --- does it answer? -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("known", [VERSIONS, VERSIONS[1:], ()])
+def test_a_cri_tells_its_version_or_that_there_is_none(tmp_path: Path, known: tuple[str, ...]) -> None:
+    """By whichever name the daemon has the service, with an empty message; the answer is final at once."""
+    server = Server(known=known, body=b"\0\0\0\0\x04\x0a\x021.")
+    with listening(tmp_path / "cri", server.serve) as path:
+        answer = version(path, 60.0)
+    assert answer == (Answer(0) if known else Answer(UNIMPLEMENTED, f"unknown service {VERSIONS[1]}"))
+    assert [(method, body) for method, _, body in server.asked] == [
+        (method, bytes(5)) for method in VERSIONS[: 1 if known == VERSIONS else 2]
+    ]
+
+
+def test_a_cri_that_is_starting_is_asked_again(tmp_path: Path) -> None:
+    """Saying "server is not initialized yet" is no answer; the first answer ends it."""
+    server = Server(known=VERSIONS, status=2, message="server is not initialized yet")
+
+    class Starting(list[tuple[str, dict[str, str], bytes]]):
+        def append(self, call: tuple[str, dict[str, str], bytes]) -> None:
+            super().append(call)
+            server.status = 2 if len(self) < 4 else 0
+
+    server.asked = Starting()
+    with listening(tmp_path / "cri", server.serve) as path:
+        assert version(path, 60.0).status == 0
+    assert len(server.asked) == 4
+
+
+def test_a_cri_that_never_starts_meets_the_deadline(tmp_path: Path) -> None:
+    """It is given up, refused or cut off in the middle of a question; so it is with one that is not there."""
+    with listening(tmp_path / "cri", Server(known=VERSIONS, status=2, message="not yet").serve) as path:
+        assert version(path, 0.3).status in {2, UNREACHABLE}
+    assert version(path, 0.3) == Answer(UNREACHABLE, f"there is no socket {path}")
+
+
+def test_what_the_agent_makes_of_it(tmp_path: Path) -> None:
+    """READY, MISSING; asked once in a look."""
+    asked = Asked(lambda _: None, has_units=True)
+    server = Server(known=VERSIONS)
+    with listening(tmp_path / "cri", server.serve) as path:
+        assert [asked.cri(path), asked.cri(path), len(server.asked)] == [Cri.READY, Cri.READY, 1]
+        server.known = ()
+        asked.refresh()
+        assert asked.cri(path) is Cri.MISSING

@@ -14,7 +14,7 @@ import pytest
 from agent.errors import ConcurrentChangeError, HostError
 from agent.files import FileSystem
 from agent.host import Host
-from agent.model import Absent, FileState, Regular, UnitState, UnitTies, Unusable
+from agent.model import Absent, Cri, FileState, Regular, UnitState, UnitTies, Unusable
 from agent.node import Places, RealHost
 from agent.plan import RemoveFile, WriteFile
 from tests.disk import OWNER, quick_directory
@@ -224,5 +224,10 @@ def test_a_dangling_link_is_seen_to_come_and_go(world: World) -> None:
 
 @pytest.mark.parametrize("host", [FakeHost(), RealHost(Places("/nonexistent"))], ids=["fake", "real"])
 def test_units_that_are_not_ours_tell_nothing(host: Host) -> None:
-    """Below a root other than /, and for a unit that nobody knows: off, and a restart would take nothing along."""
+    """Below a root other than /, and for a unit that nobody knows: it is off, has no ties, and nobody answers."""
     assert (host.unit("x.service"), host.ties("x.service")) == (UnitState(), UnitTies())
+    assert (host.cri("/run/x.sock"), host.query("/run/x.sock", "/"), host.command(["/bin/x"])) == (
+        Cri.SILENT,
+        None,
+        None,
+    )

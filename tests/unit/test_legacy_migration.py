@@ -69,7 +69,7 @@ def cycle(host: ContainerdHost, wanted: DesiredState = DESIRED) -> Outcome:
     """One converge; then a restart would be allowed again."""
     events: list[Event] = []
     result = converge.converge(wanted, host, events.append, acts=True)
-    host.clock = replace(host.clock, unix_seconds=host.clock.unix_seconds + 100)
+    host.clock = replace(host.clock, unix_seconds=host.clock.unix_seconds + 700)
     return result.runtimes[0].outcome
 
 
