@@ -10,7 +10,7 @@ from agent.runtimes import _kubelet_words
 from agent.runtimes._certs_route import Way, built_in, steps, way
 from agent.runtimes._config_toml import Version
 from agent.runtimes._containerd_adopt import registry_table
-from agent.runtimes._containerd_config import Daemon, judge, look_at_daemon
+from agent.runtimes._containerd_config import Daemon, judge, judge_config, look_at_daemon
 from agent.runtimes._hosts_toml import Recipe, meaning
 from agent.runtimes._legacy_adopt import read_tables
 
@@ -18,16 +18,17 @@ _DEFAULT_SINCE: Version = (1, 6, 17)
 
 
 def route(host: HostReader, desired: DesiredState, image: Image) -> Route:
-    """The way as it is now: where the running containerd does not read certs.d, the built-in one, and why."""
+    """The way as it is now: where containerd does not read certs.d, by what runs or by the configuration of one that
+    does not, that of the old tables or the built-in one, and why."""
     if found_elsewhere := _kubelet_words.route(host, image):
         return found_elsewhere
     daemon = look_at_daemon(host, desired)
-    verdict = judge(daemon, desired.containerd.certs_dir)
-    if verdict.is_live is False:
-        why = f"{desired.containerd.certs_dir} is not used: {verdict.sentence}"
+    certs_dir = desired.containerd.certs_dir
+    if daemon.is_installed and (reason := _unused(daemon, certs_dir)):
+        why = f"containerd does not look into {certs_dir} yet: {reason}"
         found = _legacy(daemon, image, why) or built_in(image, why)
     else:
-        found = way(host, desired.containerd.certs_dir, image, reads_default=_reads_default(daemon))
+        found = way(host, certs_dir, image, reads_default=_reads_default(daemon))
     return Route(
         runtime="containerd",
         title="containerd",
@@ -37,6 +38,14 @@ def route(host: HostReader, desired: DesiredState, image: Image) -> Route:
         steps=found.steps,
         remarks=found.remarks,
     )
+
+
+def _unused(daemon: Daemon, certs_dir: str) -> str:
+    """Why certs.d is not read, "" if it is."""
+    verdict = judge(daemon, certs_dir)
+    if verdict.is_live is None:
+        verdict = judge_config(daemon, certs_dir)
+    return "" if verdict.is_live else verdict.sentence
 
 
 def _legacy(daemon: Daemon, image: Image, why: str) -> Way | None:

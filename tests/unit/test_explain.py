@@ -19,7 +19,8 @@ from tests.fakes import FakeHost
 SHA = "sha256:" + "0" * 64
 HUB = "https://registry-1.docker.io/v2/library/nginx/manifests/latest"
 UP = UnitState(ActiveState.ACTIVE, loaded=True, sub_state="running", main_pid=7, invocation_id="i", started_at=1.0)
-BOTH = {"usr/bin/containerd": "", "usr/bin/dockerd": ""}
+CONFIG = 'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "/etc/containerd/certs.d"\n'
+BOTH = {"usr/bin/containerd": "", "usr/bin/dockerd": "", "etc/containerd/config.toml": CONFIG}
 FILES = BOTH | {
     "etc/containerd/certs.d/docker.io/hosts.toml": (
         'server = "https://registry-1.docker.io"\n'
@@ -110,12 +111,14 @@ def test_a_runtime_that_is_not_there(call: Callable[..., tuple[int, str, str]]) 
 
 MIRROR = '[host."https://m.cn"]\ncapabilities = ["pull", "resolve"]\n'
 CERTS = "/etc/containerd/certs.d"
+NOT_YET = f"containerd does not look into {CERTS} yet:"
 
 
 def containerd(image: str, files: dict[str, str], **units: UnitState) -> tuple[str, list[str], tuple[str, ...]]:
     """The file, the URLs and the remarks of containerd's way."""
     host = FakeHost(units={f"{name}.service": unit for name, unit in units.items()})
     host.put("/usr/bin/containerd", "")
+    host.put("/etc/containerd/config.toml", CONFIG)
     for path, text in files.items():
         host.put(path, text)
     found = Containerd().route(host, DesiredState(""), parse(image))
@@ -163,9 +166,27 @@ def test_what_breaks_every_pull() -> None:
 
 def test_a_containerd_that_does_not_read_the_directory() -> None:
     """Its built-in way, and what to do."""
-    file, urls, remarks = containerd("nginx", {f"{CERTS}/docker.io/hosts.toml": MIRROR}, containerd=UP)
+    files = {f"{CERTS}/docker.io/hosts.toml": MIRROR}
+    config = {"/etc/containerd/config.toml": "version = 2\n"}
+    file, urls, remarks = containerd("nginx", files | config, containerd=UP)
     assert (file, urls) == ("", [HUB])
-    assert remarks[0].startswith(f"{CERTS} is not used: config_path is not set")
+    assert remarks[0].startswith(f"{NOT_YET} config_path is not set")
+
+
+@pytest.mark.parametrize(
+    ("config", "why"),
+    [
+        ("version = 2\n", "config_path is not set"),
+        (f'disabled_plugins = ["cri"]\n{CONFIG}', "CRI is off in its configuration: only Docker uses this containerd"),
+        ("version = ", "/etc/containerd/config.toml cannot be read as TOML"),
+    ],
+)
+def test_a_containerd_that_cannot_be_asked_is_judged_by_its_configuration(config: str, why: str) -> None:
+    """Not running, or below a root other than /: what its file says is what it will do."""
+    files = {f"{CERTS}/docker.io/hosts.toml": MIRROR, "/etc/containerd/config.toml": config}
+    file, urls, remarks = containerd("nginx", files)
+    assert (file, urls) == ("", [HUB])
+    assert remarks[0].startswith(f"{NOT_YET} {why}")
 
 
 def test_the_tables_of_an_old_config_toml_hold_without_config_path() -> None:
@@ -178,7 +199,8 @@ def test_the_tables_of_an_old_config_toml_hold_without_config_path() -> None:
         "/etc/containerd/config.toml",
         ["https://m.cn/v2/library/nginx/manifests/latest?ns=docker.io", HUB],
     )
-    assert remarks[0].startswith(f"{CERTS} is not used: config_path is not set")
+    assert remarks[0].startswith(f"{NOT_YET} config_path is not set")
+    assert containerd("nginx", files)[:2] == (file, urls)
     assert containerd("quay.io/a/b", files, containerd=UP)[1] == [
         "http://a.cn/p/a/b/manifests/latest?ns=quay.io",
         "https://quay.io/v2/a/b/manifests/latest",
