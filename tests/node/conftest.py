@@ -17,8 +17,10 @@ from tests.node import rootfs
 from tests.node.install import from_package, runs_on
 from tests.node.machine import Node
 from tests.node.nspawn import require_host
+from tests.node.packaged import left_over, newer_source, purge
 from tests.node.rig import Rig, build_rig, build_stock_rig, reset
 from tests.node.service import Service
+from tests.packages import REPOSITORY, Packages, built
 
 DEFAULT_SUITES = ("bookworm", "trixie")
 _HERE = Path(__file__).parent
@@ -40,7 +42,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
     """The life of the packages is tested where nodes get the agent from them."""
-    return True if collection_path.name == "test_package.py" and not from_package() else None
+    return True if collection_path.name.startswith("test_package") and not from_package() else None
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -48,7 +50,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     if "suite" not in metafunc.fixturenames:
         return
     left_out = {suite for mark in metafunc.definition.iter_markers("not_on") for suite in mark.args}
-    if metafunc.module.__name__.rpartition(".")[2] not in ("test_harness", "test_package"):
+    if not metafunc.module.__name__.rpartition(".")[2].startswith(("test_harness", "test_package")):
         left_out |= {suite for suite in rootfs.SUITES if not runs_on(suite)}
     only = [suite for mark in metafunc.definition.iter_markers("only_on") for suite in mark.args]
     asked_for = metafunc.config.getoption("suite", default=None)
@@ -91,7 +93,7 @@ def _tail(path: Path, lines: int = 60) -> str:
 @pytest.fixture(scope="session")
 def shared_rig(suite: str) -> Iterator[Rig]:
     """One booted node of the suite, with its registries; skipped where nodes cannot be booted."""
-    with _bootable(suite, "shared") as node:
+    with bootable(suite, "shared") as node:
         yield build_rig(node)
 
 
@@ -106,7 +108,7 @@ def rig(shared_rig: Rig, request: pytest.FixtureRequest) -> Rig:
 @pytest.fixture(scope="session")
 def shared_stock_rig(suite: str) -> Iterator[Rig]:
     """One booted node of the suite whose runtimes are as their packages set them up."""
-    with _bootable(suite, "stock") as node:
+    with bootable(suite, "stock") as node:
         yield build_stock_rig(node)
 
 
@@ -134,7 +136,7 @@ def stock_service(stock_rig: Rig) -> Iterator[Service]:
 @pytest.fixture
 def fresh_rig(suite: str, request: pytest.FixtureRequest) -> Iterator[Rig]:
     """A node of its own, for a test that leaves it unusable."""
-    with _bootable(suite, "fresh") as node:
+    with bootable(suite, "fresh") as node:
         built = build_rig(node)
         request.node.stash[_JOURNAL] = (node, "")
         yield built
@@ -160,6 +162,34 @@ def fresh_service(fresh_rig: Rig) -> Service:
     return _installed(fresh_rig)
 
 
+@pytest.fixture(scope="session")
+def packages() -> Packages:
+    """The packages of this checkout."""
+    return _built(REPOSITORY)
+
+
+@pytest.fixture(scope="session")
+def newer(tmp_path_factory: pytest.TempPathFactory) -> Packages:
+    """Those of a version that is newer than this checkout's, and differs from it."""
+    return _built(newer_source(tmp_path_factory.mktemp("newer")))
+
+
+def _built(source: Path) -> Packages:
+    try:
+        return built(source=source)
+    except rootfs.CannotBuildError as reason:
+        pytest.skip(str(reason))
+
+
+@pytest.fixture
+def bare(rig: Rig) -> Iterator[Rig]:
+    """The suite's node without the agent, before and after."""
+    purge(rig.node)
+    assert left_over(rig.node) == ""
+    yield rig
+    purge(rig.node)
+
+
 def _installed(rig: Rig) -> Service:
     try:
         return Service.install(rig)
@@ -167,7 +197,8 @@ def _installed(rig: Rig) -> Service:
         pytest.skip(str(missing))
 
 
-def _bootable(suite: str, name: str) -> Node:
+def bootable(suite: str, name: str) -> Node:
+    """A node of the suite, to be booted; the test is skipped where that cannot be."""
     try:
         require_host()
         rootfs.ensure(suite)
