@@ -46,8 +46,13 @@ def private_python(packages: Packages, tree: Path) -> PythonRun:
     if packages.architecture == "arm64":
         command = ["qemu-aarch64-static", "-L", str(_arm64_libraries()), *command]
 
+    # The agent refuses variables that look like its own.
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("MIRROR_AGENT_")}
+
     def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run([*command, *arguments], capture_output=True, text=True, timeout=600, check=False)
+        return subprocess.run(
+            [*command, *arguments], env=environment, capture_output=True, text=True, timeout=600, check=False
+        )
 
     return run
 
