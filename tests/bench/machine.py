@@ -25,8 +25,8 @@ REPOSITORY = Path(__file__).parents[2]
 DEADLINE_SECONDS = 30.0
 
 PACKAGED = os.environ.pop("MIRROR_AGENT_BENCH_PYTHON", "")
-"""The interpreter of a package, installed or unpacked, whose agent is measured; "" for this checkout's. Taken out of the
-environment, because the agent refuses variables that look like its own."""
+"""The interpreter of a package, installed or unpacked, whose agent is measured; "" for this checkout's. Taken out of
+the environment, because the agent refuses variables that look like its own."""
 
 PYTHON = PACKAGED or sys.executable
 # As the packaged launcher: isolated, and nothing on the path but the agent and its dependencies.

@@ -4,6 +4,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import os
 import re
 import shutil
 import stat
@@ -316,3 +317,32 @@ def test_rpmlint_has_nothing_to_say(packages: Packages) -> None:
     said = [line for line in done.stdout.splitlines() if line.startswith("mirror-agent")]
     assert "packages and 0 specfiles checked" in done.stdout
     assert said == []
+
+
+@pytest.mark.skipif(
+    os.environ.get("MIRROR_AGENT_SOAK") != "1", reason="a quarter of an hour; MIRROR_AGENT_SOAK=1 runs it"
+)
+def test_the_private_python_is_reproducible(
+    packages: Packages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Built again into another cache, the runtime is the same tree, byte for byte and mode for mode."""
+    script = REPOSITORY / "packaging" / "runtime" / "build.sh"
+
+    def runtime() -> Path:
+        done = subprocess.run([script, packages.machine], stdout=subprocess.PIPE, text=True, check=True)
+        return Path(done.stdout.strip())
+
+    first = runtime()
+    monkeypatch.setenv("MIRROR_AGENT_RUNTIME_CACHE", str(tmp_path))
+    for kept in ("sources", *(path.name for path in first.parent.glob("zig-*"))):
+        (tmp_path / kept).symlink_to(first.parent / kept)
+    again = runtime()
+    assert again != first
+    assert _as_it_is(again) == _as_it_is(first)
+
+
+def _as_it_is(top: Path) -> dict[str, tuple[int, str]]:
+    return {
+        str(path.relative_to(top)): (path.stat().st_mode, hashlib.sha256(path.read_bytes()).hexdigest())
+        for path in files(top)
+    }
