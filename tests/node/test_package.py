@@ -249,8 +249,9 @@ def test_what_a_node_pays(bare: Rig, packages: Packages) -> None:
     node.run(["systemctl", "restart", UNIT])
     service.await_nothing_pending()
     resident = int(node.run(f"grep VmRSS: /proc/{service.pid()}/status").out.split()[1]) / 1024
-    shown = node.show(UNIT, "ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
-    started, ready = (int(value) / 1000 for value in shown.values())
+    times = ("ExecMainStartTimestampMonotonic", "ActiveEnterTimestampMonotonic")
+    shown = node.show(UNIT, *times)
+    started, ready = (int(shown[name]) / 1000 for name in times)
     print(f"{node.suite}: {resident:.1f} MB resident, READY after {ready - started:.0f} ms")
     assert resident <= 44
     assert ready > started
