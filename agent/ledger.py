@@ -247,6 +247,7 @@ def _memory(raw: dict[str, Any]) -> Memory:
         effective=_settings(raw.get("effective", ())),
         refused=_settings(raw.get("refused", ())),
         restarts=tuple(float(at) for at in raw.get("restarts", ())),
+        our_invocation=_text(raw.get("our_invocation", "")),
     )
 
 

@@ -77,7 +77,8 @@ class Memory:
     because of that has failed, too; `bad` names the attempt that the daemon did not come up with, which is not made
     again, and `why` is what was seen of it. `effective` are the values that the daemon ran with before a trial changed
     them in the file ("null": none), `refused` those that it did not come up with ("": without the key), which stay out
-    of the file while `bad` holds. `restarts` are the times of all our restarts and starts in the last ten minutes.
+    of the file while `bad` holds. `restarts` are the times of all our restarts and starts in the last ten minutes;
+    `our_invocation` is the one that the last of them brought.
     """
 
     invocation_id: str = ""
@@ -96,6 +97,7 @@ class Memory:
     effective: tuple[Setting, ...] = ()
     refused: tuple[Setting, ...] = ()
     restarts: tuple[float, ...] = ()
+    our_invocation: str = ""
 
 
 @dataclass(frozen=True, slots=True)

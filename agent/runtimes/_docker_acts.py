@@ -102,8 +102,8 @@ def _chosen(differing: tuple[Fate, ...], attempt: str, situation: Situation) -> 
     if not by_restart or situation.just_confirmed or _turns_live_restore_on(by_reload, situation):
         return Acts(reload, (), conflicts)
     restart = _restart(by_restart, situation)
-    if obstacle := _obstacle(situation):
-        return Acts(reload, (Deferred(restart, *obstacle),), conflicts)
+    if found := obstacle(situation):
+        return Acts(reload, (Deferred(restart, *found),), conflicts)
     before = replace(noted(situation.memory, situation.now), trial=situation.memory.trial or situation.digest)
     return Acts((replace(restart, before=before),), (), conflicts)
 
@@ -203,7 +203,7 @@ def _stuck(fate: Fate, situation: Situation) -> Conflict:
 
 def _restart(fates: tuple[Fate, ...], situation: Situation) -> Restart:
     """`before` without a time, so that a deferred restart is the same in every plan."""
-    reason = "; ".join([_why(fates, situation), *_losses(fates), _cost(situation)])
+    reason = "; ".join([_why(fates, situation), *_losses(fates), cost_of(situation)])
     return Restart(UNIT, reason, situation.memory, situation.toll.sentence if situation.toll else "")
 
 
@@ -228,14 +228,15 @@ def _why(fates: tuple[Fate, ...], situation: Situation) -> str:
     return f"{names}: the reload did not take"
 
 
-def _cost(situation: Situation) -> str:
+def cost_of(situation: Situation) -> str:
+    """What a restart means for containers, in words."""
     info = situation.running.info
     if info is not None and info.live_restore:
         return "containers keep running (live-restore)"
     return "containers stop, and those with a restart policy come back"
 
 
-def _obstacle(situation: Situation) -> tuple[str, float | None] | None:
+def obstacle(situation: Situation) -> tuple[str, float | None] | None:
     """Why there must be no restart now, and when to ask again (None: somebody has to change something)."""
     if situation.policy.on_change is OnChange.RELOAD:
         return ("docker.on_change is reload: restart Docker when it suits you", None)

@@ -27,7 +27,6 @@ from agent.plan import (
     Recover,
     Reload,
     RemoveFile,
-    Restart,
     WriteFile,
 )
 from agent.runtimes import _daemon_json
@@ -35,24 +34,22 @@ from agent.runtimes._daemon_json import Document
 from agent.runtimes._docker_acts import UNIT, Acts, Fault
 from agent.runtimes._docker_fate import shown_url
 from agent.runtimes._docker_held import GONE, HELD_BACK, mark
-from agent.runtimes._docker_info import SOCKET, insecure_name
+from agent.runtimes._docker_info import SOCKET
 from agent.runtimes._docker_observed import ObservedDocker
 from agent.runtimes._docker_reload import (
-    CLEARING,
     INSECURE,
     MIRRORS,
     UNKNOWN,
     Running,
-    agrees,
     names_of,
     settings_of,
     takes_reload,
 )
 from agent.runtimes._docker_wants import insecure_registries
-from agent.runtimes._json_text import NotEditableError, list_of, same, strings_of
-from agent.runtimes._trial import ABSENT, Bench, digest_of, is_rollback, noted, recover, setback
+from agent.runtimes._json_text import NotEditableError, list_of, same
+from agent.runtimes._trial import ABSENT, Bench, digest_of, is_rollback, recover, setback
 
-_NOTHING = "null"
+NOTHING = "null"
 _LATENT = (MIRRORS, INSECURE)
 """Lists that a daemon may run with although its file says nothing of them, and that a restart would lose."""
 
@@ -77,14 +74,6 @@ class Step:
     undoes: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class May:
-    """Which acts are allowed on the way back, too: the operator can forbid restarts, a flag of dockerd reloads."""
-
-    restart: bool = True
-    reload: bool = True
-
-
 def bench_of(observed: ObservedDocker, memory: Memory) -> Bench:
     """The trial as _trial sees it."""
     return Bench(UNIT, observed.unit, memory, observed.now, digest_of(observed.main.state), None)
@@ -100,14 +89,14 @@ def begun(
     of before, and those of the trial, to tell ours from what others add. Of several changes that the daemon has not
     come up with, what stood there before the first is what to go back to, with all that others have written since."""
     base = _base(observed, memory)
-    good = _digest(base)
-    if _is_pending(memory) and _digest(content) == good:
+    good = digest_of_bytes(base)
+    if _is_pending(memory) and digest_of_bytes(content) == good:
         return over(memory), ()
     known = {setting.key: setting.json for setting in memory.effective} if _is_pending(memory) else {}
     if running is not None:
-        changed = _changed(_values(observed.main.state), _values_of(content))
+        changed = _changed(_values(observed.main.state), values_of_bytes(content))
         known = {**_effective(running, (*changed, *_LATENT), observed.guard.flags), **known}
-    after = replace(memory, trial=_digest(content), good=good, effective=settings_of(known))
+    after = replace(memory, trial=digest_of_bytes(content), good=good, effective=settings_of(known))
     return after, tuple(each for each in (base, content) if each is not None)
 
 
@@ -124,13 +113,13 @@ def _base(observed: ObservedDocker, memory: Memory) -> bytes | None:
         return standing
     if digest_of(state) == memory.trial:
         return observed.good
-    return _without(state, _values_of(observed.good), _tried(observed, memory))
+    return _without(state, values_of_bytes(observed.good), _tried(observed, memory))
 
 
 def _effective(running: Running, keys: Iterable[str], flags: Collection[str]) -> dict[str, str]:
     """What the daemon runs with, as far as that is known. What a flag sets, no file has to bring back."""
     values = {key: running.value(key) for key in keys if key not in flags}
-    return {key: _NOTHING if value is None else value for key, value in values.items() if value != UNKNOWN}
+    return {key: NOTHING if value is None else value for key, value in values.items() if value != UNKNOWN}
 
 
 def over(memory: Memory) -> Memory:
@@ -166,7 +155,7 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
     if memory.good != ABSENT and observed.good is None:
         text = f"{fault.value} this, and what stood there before is lost: mend it by hand"
         return Step(conflicts=(Conflict(path, text),), memory=memory)
-    before, tried = _values_of(observed.good), _tried(observed, memory)
+    before, tried = values_of_bytes(observed.good), _tried(observed, memory)
     blamed = _blamed(before, tried, fault)
     content = observed.good if digest_of(state) == memory.trial else _without(state, before, tried)
     names = names_of(blamed) if blamed else "this"
@@ -177,10 +166,10 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
         refused[INSECURE] = list_of(sorted(insecure_registries(desired)))
     memory = replace(
         memory,
-        good=_digest(content),
+        good=digest_of_bytes(content),
         refused=settings_of(refused),
         why=why,
-        bad=f"{memory.trial}@{mark(desired, _values_of(content), observed.main.entry, refused)}",
+        bad=f"{memory.trial}@{mark(desired, values_of_bytes(content), observed.main.entry, refused)}",
         is_restarting=memory.is_restarting or not observed.unit.is_up,
         reloaded_at=0.0,
         failed_reload="",
@@ -189,7 +178,7 @@ def undo(observed: ObservedDocker, desired: DesiredState, memory: Memory, fault:
     conflicts = (Conflict(path, f"{why}; {HELD_BACK}"),) if refused else ()
     standing = (state.content,) if isinstance(state, Regular) else ()
     keeps = (*standing, *((content,) if content is not None else ()))
-    return Step(_placed(path, state, content, reason), conflicts, Acts(), memory, keeps, undoes=True)
+    return Step(placed(path, state, content, reason), conflicts, Acts(), memory, keeps, undoes=True)
 
 
 def recovering(recovery: Recover | Deferred) -> Step:
@@ -225,9 +214,9 @@ def last_resort(observed: ObservedDocker, memory: Memory) -> Step | None:
         f"Docker does not come up with {names_of(unread)} as others have changed it: it is as Docker last ran with it"
     )
     saved = f"{reason}; the file as it was is kept in /var/lib/mirror-agent/originals/{memory.trial}"
-    memory = replace(memory, trial=_digest(content), expects=memory.trial, is_recovering=False)
+    memory = replace(memory, trial=digest_of_bytes(content), expects=memory.trial, is_recovering=False)
     keeps = (state.content, content)
-    return Step(_placed(path, state, content, saved), (), Acts(), memory, keeps, undoes=True)
+    return Step(placed(path, state, content, saved), (), Acts(), memory, keeps, undoes=True)
 
 
 def _taken_back(content: bytes, loaded: Mapping[str, str], keys: Iterable[str]) -> bytes:
@@ -256,7 +245,7 @@ def _tried(observed: ObservedDocker, memory: Memory) -> dict[str, str]:
     if digest_of(state) == memory.trial:
         return _values(state)
     is_lost = observed.tried is None and memory.trial != ABSENT
-    return _values_of(observed.good if is_lost else observed.tried)
+    return values_of_bytes(observed.good if is_lost else observed.tried)
 
 
 def _blamed(before: Mapping[str, str], tried: Mapping[str, str], fault: Fault) -> list[str]:
@@ -276,65 +265,14 @@ def put_back(memory: Memory, digest: str) -> Memory:
     return memory
 
 
-def restore(observed: ObservedDocker, memory: Memory, running: Running, may: May) -> Step | None:
-    """What is left to do until a daemon that is up runs again with what it had before a trial that was undone; None if
-    that is all, if nothing that may be done helps, or if somebody else has taken the file over meanwhile."""
-    before = _bytes_of(observed, memory.trial)
-    file = _values_of(before)
-    targets = {each.key: CLEARING.get(each.key) if each.json == _NOTHING else each.json for each in memory.effective}
-    wanted = {key: text for key, text in targets.items() if text is not None}
-    aloud = {key: text for key, text in wanted.items() if key not in file or not _says(key, file[key], text)}
-    spoken = _with(before, {key: text for key, text in aloud.items() if takes_reload(key, None, text)})
-    standing = digest_of(observed.main.state)
-    if standing not in {memory.trial, _digest(spoken)} or (before is None and memory.trial != ABSENT):
-        return None
-    if running.info is None:
-        waiting = silence(observed, memory)
-        return Step(acts=Acts(deferred=(waiting,)), memory=memory) if waiting else None
-    missing = {key: text for key, text in targets.items() if not _says(key, running.value(key), text)}
-    read = running.loaded
-    is_read = (key for key in missing if key in read and read[key] != file.get(key))
-    if may.restart and any(not _reloads(key, running, missing[key]) for key in is_read):
-        return _restarting(observed, memory)
-    missing = {key: text for key, text in missing.items() if _reloads(key, running, text)}
-    attempt = hashlib.sha256(f"{memory.invocation_id} {_digest(spoken)}".encode()).hexdigest()[:16]
-    if may.reload and missing and memory.failed_reload != attempt:
-        reason = f"{names_of(missing)} as before the change that is taken back"
-        after = replace(memory, reloaded_at=observed.now.unix_seconds, failed_reload="")
-        acts = Acts((Reload(UNIT, reason, attempt, after),))
-        said = f"{names_of(aloud)} as Docker ran with it, so that it lets go of the new value" if aloud else ""
-        return Step(_placed(observed.main.path, observed.main.state, spoken, said), (), acts, memory)
-    if standing == memory.trial:
-        return None
-    said = "Docker runs as before, so the file is as it was, too"
-    return Step(_placed(observed.main.path, observed.main.state, before, said), memory=memory)
-
-
-def _restarting(observed: ObservedDocker, memory: Memory) -> Step:
-    """Back on the file of before by a restart, where nothing less helps. Nothing but that may be read."""
-    actions: tuple[FileAction, ...] = ()
-    if digest_of(observed.main.state) != memory.trial:
-        actions = _placed(
-            observed.main.path, observed.main.state, _bytes_of(observed, memory.trial), "Docker is to read it as it was"
-        )
-    reason = "what stood there before is put back, and only a restart brings Docker back to it"
-    return Step(actions, (), Acts((Restart(UNIT, reason, noted(memory, observed.now)),)), memory)
-
-
-def _bytes_of(observed: ObservedDocker, digest: str) -> bytes | None:
-    """The kept bytes that Memory names."""
-    known = {observed.memory.good: observed.good, observed.memory.trial: observed.tried}
-    return known.get(digest)
-
-
 # --- inside ----------------------------------------------------------------------------------------------------------
 
 
-def _digest(content: bytes | None) -> str:
+def digest_of_bytes(content: bytes | None) -> str:
     return ABSENT if content is None else hashlib.sha256(content).hexdigest()
 
 
-def _values_of(content: bytes | None) -> dict[str, str]:
+def values_of_bytes(content: bytes | None) -> dict[str, str]:
     try:
         return _daemon_json.parse(content or b"").values()
     except NotEditableError:
@@ -342,31 +280,11 @@ def _values_of(content: bytes | None) -> dict[str, str]:
 
 
 def _values(state: FileState) -> dict[str, str]:
-    return _values_of(state.content if isinstance(state, Regular) else None)
+    return values_of_bytes(state.content if isinstance(state, Regular) else None)
 
 
 def _changed(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
     return [key for key in dict.fromkeys([*after, *before]) if not same(before.get(key), after.get(key))]
-
-
-def _reloads(key: str, running: Running, wanted: str | None) -> bool:
-    return takes_reload(key, running.value(key), wanted)
-
-
-def _says(key: str, value: str | None, wanted: str | None) -> bool:
-    """Whether two values of a key mean the same to Docker."""
-    if key != INSECURE or value == UNKNOWN:
-        return agrees(key, wanted, value)
-    return {*map(insecure_name, strings_of(value) or ())} == {*map(insecure_name, strings_of(wanted) or ())}
-
-
-def _with(content: bytes | None, values: Mapping[str, str]) -> bytes | None:
-    if not values:
-        return content
-    document = _daemon_json.parse(content or b"")
-    for key, text in values.items():
-        document = document.with_value(key, text)
-    return document.encode()
 
 
 def _without(state: FileState, before: Mapping[str, str], tried: Mapping[str, str]) -> bytes | None:
@@ -387,8 +305,8 @@ def _as_before(document: Document, key: str, value: str | None) -> Document:
     return document.without(key) if value is None else document.with_value(key, value)
 
 
-def _placed(path: str, state: FileState, content: bytes | None, reason: str) -> tuple[FileAction, ...]:
-    if _digest(content) == digest_of(state):
+def placed(path: str, state: FileState, content: bytes | None, reason: str) -> tuple[FileAction, ...]:
+    if digest_of_bytes(content) == digest_of(state):
         return ()
     if content is None:
         return (RemoveFile(path, reason, state),)

@@ -15,16 +15,13 @@ from typing import TYPE_CHECKING
 
 from agent.host import HostReader
 from agent.ledger import Ledger
-from agent.model import ActiveState, DesiredState, Manage, OnChange, RuntimeReport, UnitState
+from agent.model import ActiveState, DesiredState, Manage, RuntimeReport, UnitState
 from agent.plan import (
     Conflict,
-    FileAction,
-    MakeDirectory,
+    Deferred,
     Memory,
     Plan,
-    RemoveDirectory,
-    RemoveFile,
-    WriteFile,
+    Restart,
 )
 from agent.render import Memo
 from agent.runtimes import Runtime, _daemon_json
@@ -58,12 +55,12 @@ from agent.runtimes._docker_observed import (
     values_of,
     verdicts_of,
 )
+from agent.runtimes._docker_parts import assembled, stepped, with_parts
 from agent.runtimes._docker_reload import Running, takes_reload
 from agent.runtimes._docker_report import Picture, report
+from agent.runtimes._docker_restore import is_put_off, restore
 from agent.runtimes._docker_toll import look_at_toll
 from agent.runtimes._docker_trial import (
-    May,
-    Step,
     begun,
     bench_of,
     is_silent,
@@ -71,14 +68,12 @@ from agent.runtimes._docker_trial import (
     last_words,
     over,
     put_back,
-    restore,
     silence,
     undo,
     way_back,
 )
 from agent.runtimes._docker_unit import next_start
 from agent.runtimes._docker_wants import NOTHING, Wants, as_reloadable, wants_of, without_failover
-from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
 from agent.runtimes._json_text import NotEditableError
@@ -139,7 +134,7 @@ class Docker:
         wants = _wants(desired, observed)
         if wants is None:
             return Plan(NAME)
-        return _with_parts(_plan(desired, observed, wants), plan_certs(desired, observed.certs, self._texts))
+        return with_parts(_plan(desired, observed, wants), plan_certs(desired, observed.certs, self._texts))
 
     def report(self, desired: DesiredState, observed: ObservedDocker) -> RuntimeReport:
         desired = as_reloadable(desired, loses_authorization=observed.loses_authorization)
@@ -177,9 +172,9 @@ def _plan(desired: DesiredState, observed: ObservedDocker, wants: Wants) -> Plan
     """The part about daemon.json."""
     others = [plan_file(view, NOTHING, None) for view in observed.views[1:]]
     if conflict := _reads_another_file(observed, wants):
-        return _assembled([FilePlan(conflicts=(conflict,)), *others], Acts(), None)
+        return assembled([FilePlan(conflicts=(conflict,)), *others], Acts(), None)
     if step := way_back(observed, desired):
-        return _stepped(step, others)
+        return stepped(step, others)
     wants, held_back = hold_back(observed, desired, wants)
     if held_back:
         observed, released = let_go(observed)
@@ -188,7 +183,7 @@ def _plan(desired: DesiredState, observed: ObservedDocker, wants: Wants) -> Plan
     choice = choose(observed, admitted.wants)
     others.append(FilePlan(conflicts=_conflicts(observed, (*held_back, *admitted.refused, *choice.refused))))
     if choice.wants is None:
-        return _assembled(others, Acts(), None)
+        return assembled(others, Acts(), None)
     if not observed.unit.is_up:
         return _plan_resting(observed, choice.wants, others)
     return _plan_running(desired, observed, choice.wants, others)
@@ -263,56 +258,57 @@ def _plan_resting(observed: ObservedDocker, wants: Wants, others: list[FilePlan]
     remember = None if memory == observed.memory else memory
     starting = under_way(bench_of(observed, memory))
     acts = Acts(waiting, (starting,) if starting else (), stoppers)
-    return replace(_assembled([main, *others], acts, remember), keeps=keeps)
+    return replace(assembled([main, *others], acts, remember), keeps=keeps)
 
 
 def _plan_running(desired: DesiredState, observed: ObservedDocker, wants: Wants, others: list[FilePlan]) -> Plan:
     evidence = evidence_of(observed)
     memory = put_back(recall(evidence, keys_of(observed, wants)), evidence.digest)
+    put_off: tuple[Deferred, ...] = ()
     if is_rollback(memory):
-        may = May(desired.docker.on_change is not OnChange.RELOAD, not observed.loses_authorization)
-        if step := restore(observed, memory, running_of(observed, memory), may):
-            return _stepped(replace(step, memory=to_store(evidence, step.memory or memory)), others)
-        memory = over(memory)
+        step = restore(observed, replace(_situation(desired, observed, memory), memory=memory))
+        if step is not None and not is_put_off(step):
+            return stepped(replace(step, memory=to_store(evidence, step.memory or memory)), others)
+        memory = over(memory) if step is None else memory
+        put_off = step.acts.deferred if step else ()
     main = main_file(observed, wants)
     keeps: tuple[bytes, ...] = ()
     if main.writes:
         memory, keeps = begun(observed, memory, main.content(observed.main), running_of(observed, memory))
     if not main.fates:
-        memory = memory if observed.info is None else over(memory)
-        return _assembled([main, *others], Acts(), _known(evidence, memory))
+        memory = memory if observed.info is None or put_off else over(memory)
+        return assembled([main, *others], Acts(deferred=put_off), _known(evidence, memory))
     main = replace(main, fates=tuple(fate for fate in main.fates if fate.key not in wants.flagged))
     if memory.reloaded_at and _shows_all(main.fates, running_of(observed, memory)):
         memory = reloaded(evidence, memory)
-    acts = _acts(desired, observed, main, memory)
+    acts = _and_later(_acts(desired, observed, main, memory), put_off)
     if acts.fault is not None:
-        return _stepped(undo(observed, desired, memory, acts.fault), others)
+        return stepped(undo(observed, desired, memory, acts.fault), others)
     if acts == Acts() and observed.info is not None and not observed.memory.reloaded_at:
         memory = over(memory)
-    plan = _assembled([main, *others], acts, to_store(evidence, memory))
+    plan = assembled([main, *others], acts, to_store(evidence, memory))
     return replace(plan, keeps=keeps) if memory.trial else plan
+
+
+def _and_later(acts: Acts, put_off: tuple[Deferred, ...]) -> Acts:
+    """With the restart that waits to bring back what was before, unless one is wanted for more than that."""
+    wanted = (*acts.acts, *(deferred.act for deferred in acts.deferred))
+    is_covered = any(isinstance(act, Restart) for act in wanted)
+    return acts if is_covered else replace(acts, deferred=(*acts.deferred, *put_off))
 
 
 def _acts(desired: DesiredState, observed: ObservedDocker, main: FilePlan, memory: Memory) -> Acts:
     """What the running daemon needs so that it has what the file says."""
     if stoppers := _stoppers(observed, main):
         return Acts(conflicts=stoppers)
-    if is_silent(observed, memory) and not main.writes:
+    situation = _situation(desired, observed, memory)
+    if is_silent(observed, memory) and situation.started_with_file and not main.writes:
         waiting = silence(observed, memory)
         return Acts(deferred=(waiting,)) if waiting else Acts(fault=Fault.SILENCE)
-    evidence = evidence_of(observed)
-    situation = Situation(
-        policy=desired.docker,
-        running=running_of(observed, memory),
-        memory=to_store(evidence, memory) or observed.memory,
-        now=observed.now,
-        just_confirmed=observed.memory.reloaded_at > 0 and not memory.reloaded_at,
-        file_is_news=main.writes or file_is_news(evidence, memory),
-        loses_authorization=observed.loses_authorization,
-        started_with_file=started_with_file(evidence),
+    situation = replace(
+        situation,
+        file_is_news=main.writes or situation.file_is_news,
         is_undoable=is_undoable(observed, memory) and not main.writes and not memory.is_restarting,
-        digest=evidence.digest,
-        toll=observed.toll,
     )
     fates, has_failed = main.fates, memory.failed_reload == attempt_of(main.fates, memory.invocation_id)
     if has_failed and not situation.is_undoable:
@@ -320,15 +316,26 @@ def _acts(desired: DesiredState, observed: ObservedDocker, main: FilePlan, memor
     return decide(fates, situation)
 
 
+def _situation(desired: DesiredState, observed: ObservedDocker, memory: Memory) -> Situation:
+    """The daemon that is up, as far as the file is not about to change."""
+    evidence = evidence_of(observed)
+    return Situation(
+        policy=desired.docker,
+        running=running_of(observed, memory),
+        memory=to_store(evidence, memory) or observed.memory,
+        now=observed.now,
+        just_confirmed=observed.memory.reloaded_at > 0 and not memory.reloaded_at,
+        file_is_news=file_is_news(evidence, memory),
+        loses_authorization=observed.loses_authorization,
+        started_with_file=started_with_file(evidence),
+        digest=evidence.digest,
+        toll=observed.toll,
+    )
+
+
 def _known(evidence: Evidence, memory: Memory) -> Memory | None:
     """What has to be stored although nothing of ours is in the file: the end of a trial, and nothing else."""
     return memory if memory.trial != evidence.memory.trial else None
-
-
-def _stepped(step: Step, others: list[FilePlan]) -> Plan:
-    """A plan that undoes what was on trial, or restores what was before."""
-    main = FilePlan(actions=step.actions, conflicts=step.conflicts)
-    return replace(_assembled([main, *others], step.acts, step.memory), keeps=step.keeps, undoes=step.undoes)
 
 
 def _stoppers(observed: ObservedDocker, main: FilePlan) -> tuple[Conflict, ...]:
@@ -355,39 +362,6 @@ def _shows_all(fates: tuple[Fate, ...], running: Running) -> bool:
     differing = (fate for fate in fates if not fate.is_loaded(running))
     missing = any(takes_reload(fate.key, running.value(fate.key), fate.value) for fate in differing)
     return running.info is not None and not missing
-
-
-def _assembled(files: list[FilePlan], acts: Acts, remember: Memory | None) -> Plan:
-    actions = sorted((action for file in files for action in file.actions), key=_rank)
-    return Plan(
-        NAME,
-        actions=(*actions, *acts.acts),
-        claims=tuple(claim for file in files for claim in file.claims),
-        releases=tuple(release for file in files for release in file.releases),
-        conflicts=(*(conflict for file in files for conflict in file.conflicts), *acts.conflicts),
-        deferred=acts.deferred,
-        remember=remember,
-    )
-
-
-def _with_parts(plan: Plan, parts: list[Part]) -> Plan:
-    """The plan with what is to be done below certs.d: files before acts; a directory that both make is one action."""
-    both = (*plan.file_actions, *(action for part in parts for action in part.actions))
-    files = sorted({(type(action), action.path): action for action in both}.values(), key=_rank)
-    return replace(
-        plan,
-        actions=(*files, *plan.acts),
-        claims=(*plan.claims, *(claim for part in parts for claim in part.claims)),
-        releases=(*plan.releases, *(release for part in parts for release in part.releases)),
-        conflicts=(*plan.conflicts, *(conflict for part in parts for conflict in part.conflicts)),
-    )
-
-
-def _rank(action: FileAction) -> tuple[int, int]:
-    """Directories, outermost first, writes, removals, directories innermost first."""
-    depth = action.path.count("/")
-    kind = (MakeDirectory, WriteFile, RemoveFile, RemoveDirectory).index(type(action))
-    return kind, {MakeDirectory: depth, RemoveDirectory: -depth}.get(type(action), 0)
 
 
 RUNTIME: Runtime[ObservedDocker] = Docker()

@@ -115,7 +115,9 @@ def test_the_memory_of_a_trial_survives_the_ledger() -> None:
     """Every field comes back from the stored form, and a ledger of before has none of them."""
     values = (Setting("a", "1"),)
     memory = Memory("i", values, 1.0, "f", 2.0, 3.0, "t", "g", "e", is_restarting=True, bad="b")
-    memory = replace(memory, is_recovering=True, why="w", effective=values, refused=values, restarts=(1.0, 2.0))
+    memory = replace(
+        memory, is_recovering=True, why="w", effective=values, refused=values, restarts=(1.0, 2.0), our_invocation="j"
+    )
     assert {field.name for field in fields(Memory) if getattr(memory, field.name) == field.default} == set()
     ledger = Ledger().with_memory("x", memory)
     assert decode(ledger.encode()) == ledger
