@@ -12,7 +12,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, assert_never
 
-from agent.errors import ConcurrentChangeError, HostError, StaleNamespaceError, StopAskedError, describe_bug
+from agent.errors import (
+    ConcurrentChangeError,
+    HostError,
+    NotOrderedError,
+    StaleNamespaceError,
+    StopAskedError,
+    describe_bug,
+)
 from agent.events import Event, Kind, Level
 from agent.feud import Feuds
 from agent.host import Host, HostReader
@@ -24,6 +31,7 @@ from agent.plan import (
     Act,
     FileAction,
     MakeDirectory,
+    Memory,
     Plan,
     Recover,
     Reload,
@@ -293,19 +301,33 @@ class _Cycle:
         return False
 
     def _restart(self, act: Restart) -> None:
+        """One that was not even ordered is none: what was noted of it is forgotten again."""
+        known, tally = self.host.ledger().memory_of(self.runtime.name), self.tally
         self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
         self._say_act(Kind.RESTARTED, f"restarting {act.unit}: {reason_of(act)}", Level.NOTICE, act)
         self.tally += Tally(restarts=1)
-        self.host.restart_unit(act.unit, RESTART_DEADLINE_SECONDS)
+        try:
+            self.host.restart_unit(act.unit, RESTART_DEADLINE_SECONDS)
+        except NotOrderedError:
+            self.tally = tally
+            self._remember_again(known)
+            raise
         self.host.refresh()
         self._say_act(Kind.RESTARTED, f"{act.unit} is up again after its restart", Level.NOTICE, act)
 
+    def _remember_again(self, memory: Memory) -> None:
+        self._attempt("", lambda: self._save(self.host.ledger().with_memory(self.runtime.name, memory)))
+
     def _recover(self, act: Recover) -> None:
+        known = self.host.ledger().memory_of(self.runtime.name)
         self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
         self._say_act(Kind.RESTARTED, f"starting {act.unit}: {act.reason}", Level.WARNING, act)
         try:
             self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS)
         except StopAskedError:
+            raise
+        except NotOrderedError:
+            self._remember_again(known)
             raise
         except HostError:
             self._save(self.host.ledger().with_memory(self.runtime.name, replace(act.before, is_recovering=True)))

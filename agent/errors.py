@@ -71,6 +71,10 @@ class StaleNamespaceError(HostError):
     """
 
 
+class NotOrderedError(HostError):
+    """A restart was refused before the service manager took any order: nothing has happened to the unit."""
+
+
 class LedgerError(MirrorAgentError):
     """The ledger cannot be read as one: it is not there, or damaged."""
 

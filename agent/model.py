@@ -285,7 +285,8 @@ class UnitState:
     `starting_since` is when the start that is under way began (0.0: none is); `at_rest_since` is when it last ended or
     failed (0.0: never), which to forget a failure (reset-failed) does not change; `automatic_restarts` is how often
     systemd has started it anew by itself since somebody last started it; one that `is_masked` may run, and once it has
-    ended systemd does not start it again."""
+    ended systemd does not start it again; with `has_job` systemd was told to start, stop or restart it, and has not
+    finished."""
 
     active: ActiveState = ActiveState.OFF
     loaded: bool = False
@@ -297,6 +298,7 @@ class UnitState:
     starting_since: float = 0.0
     at_rest_since: float = 0.0
     automatic_restarts: int = 0
+    has_job: bool = False
 
     @property
     def is_up(self) -> bool:
@@ -306,7 +308,7 @@ class UnitState:
     @property
     def is_in_motion(self) -> bool:
         """On its way from one state to another, so that what is true of it now is soon not."""
-        return self.active in _IN_MOTION
+        return self.has_job or self.active in _IN_MOTION
 
 
 @dataclass(frozen=True, slots=True)

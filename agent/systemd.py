@@ -15,7 +15,7 @@ from contextlib import suppress
 
 import systemd.daemon as service_manager
 
-from agent.errors import HostError
+from agent.errors import HostError, NotOrderedError
 from agent.model import ActiveState, CommandResult, UnitState, UnitTies
 from agent.processes import process_start
 from agent.programs import run
@@ -32,6 +32,7 @@ _STATE = (
     "InactiveExitTimestampMonotonic",
     "InactiveEnterTimestampMonotonic",
     "NRestarts",
+    "Job",
 )
 _BINDS = ("BoundBy", "RequiredBy", "RequisiteOf", "ConsistsOf")
 """A restart of a unit restarts those of these that run, and its end ends them (systemd.unit(5))."""
@@ -78,6 +79,7 @@ def unit_state(name: str) -> UnitState:
         starting_since=_starting_since(shown),
         at_rest_since=_unix_time(_number(shown.get("InactiveEnterTimestampMonotonic", ""))),
         automatic_restarts=_number(shown.get("NRestarts", "")),
+        has_job=_number(shown.get("Job", "")) > 0,
     )
 
 
@@ -139,11 +141,11 @@ def restart(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
 
     `pause(seconds)` waits and feeds our watchdog. Its start counter is reset first, since manual restarts count too and
     the fourth within a minute would leave Docker down. A unit that was stopped meanwhile is not started (try-restart).
-    Raises HostError with what systemd says when it did not come up in time.
+    Raises NotOrderedError if nothing was asked of it, HostError with what systemd says when it did not come up in time.
     """
     before = unit_state(name)
     if not before.is_up:
-        raise HostError(name, f"is not running ({before.active.value}), so it is not restarted")
+        raise NotOrderedError(name, f"is not running ({before.active.value}), so it is not restarted")
     reset_failed(name)
     _order("try-restart", name)
     _await_up(name, before.invocation_id, deadline_seconds, pause)
@@ -153,13 +155,17 @@ def recover(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
     """Bring up a unit that failed, or hangs in its start, because of our restart; wait as `restart` does.
 
     A start that hangs would swallow another one, so the job is a restart: for a unit that is not up it is a start with
-    a clean slate. A unit that is up already (systemd started it again) is left alone.
+    a clean slate. A unit that is up already (systemd started it again) is left alone; a masked one keeps its failure.
     """
     before = unit_state(name)
     if before.is_up:
         return
+    _refuse_masked(name)
     reset_failed(name)
-    _order("restart", name)
+    try:
+        _order("restart", name)
+    except NotOrderedError as error:  # the failure is forgotten by now, which must not be taken for nothing
+        raise HostError(name, error.reason, error.hint) from error
     _await_up(name, before.invocation_id, deadline_seconds, pause)
 
 
@@ -169,14 +175,20 @@ def start_soon(name: str) -> None:
 
 
 def _order(verb: str, name: str) -> None:
-    """Ask for a job without waiting for it. Raises HostError if systemd takes no such order. To try-restart a masked
-    unit that runs does nothing and says nothing, and waiting for that would only hold up everything else."""
-    if _show(name, ("LoadState",)).get("LoadState") == "masked":
-        raise HostError(name, "is masked, so systemd does not restart it", f"unmask it: systemctl unmask {name}")
+    """Ask for a job without waiting for it. Raises NotOrderedError if systemd takes no such order; one that has not
+    answered in time may have taken it."""
+    _refuse_masked(name)
     result = _systemctl(verb, "--no-block", "--", name)
     if result is not None and result.returncode != 0:
         said = " ".join(result.stderr.split()) or f"exit code {result.returncode}"
-        raise HostError(name, f"systemd does not {verb} it: {said}")
+        raise NotOrderedError(name, f"systemd does not {verb} it: {said}")
+
+
+def _refuse_masked(name: str) -> None:
+    """To try-restart a masked unit that runs does nothing and says nothing, and waiting for that would only hold up
+    everything else."""
+    if _show(name, ("LoadState",)).get("LoadState") == "masked":
+        raise NotOrderedError(name, "is masked, so systemd does not restart it", f"unmask it: systemctl unmask {name}")
 
 
 def _await_up(name: str, old_invocation: str, deadline_seconds: float, pause: Callable[[float], None]) -> None:
@@ -193,7 +205,7 @@ def _await_up(name: str, old_invocation: str, deadline_seconds: float, pause: Ca
         state = unit_state(name)
         if state.is_up and state.invocation_id != old_invocation:
             return
-        idle_looks = idle_looks + 1 if _is_over(name, state) else 0
+        idle_looks = idle_looks + 1 if _is_over(state) else 0
         if idle_looks > 1:
             break
     raise _not_up(name, deadline_seconds)
@@ -205,14 +217,14 @@ def reset_failed(name: str) -> None:
     _systemctl("reset-failed", "--", name, *triggers)
 
 
-def _is_over(name: str, state: UnitState) -> bool:
+def _is_over(state: UnitState) -> bool:
     """Failed for good or for the second time in a row, or stopped with no job that would start it. Seen twice, it is
     not a moment between two jobs. One failure is forgiven where systemd tries again by itself (Restart=)."""
     if state.active is ActiveState.FAILED:
         return True
     if state.sub_state in _AUTO_RESTART:
         return state.automatic_restarts > 0
-    return state.active is ActiveState.INACTIVE and not _number(_show(name, ("Job",)).get("Job", ""))
+    return state.active is ActiveState.INACTIVE and not state.has_job
 
 
 def _not_up(name: str, deadline_seconds: float) -> HostError:

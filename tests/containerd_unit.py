@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 
-from agent.errors import HostError
+from agent.errors import HostError, NotOrderedError
 from agent.ledger import Ledger
 from agent.model import Absent, ActiveState, CommandResult, Cri, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
@@ -29,7 +29,9 @@ class KilledError(BaseException):
 class ContainerdHost(FakeHost):
     """`refuses` are words that keep the daemon from starting if they stand in its file, `breaks_cri` those that keep
     its CRI plugin from starting, `hangs_cri` those with which it starts and does not answer, `rejects` those that its
-    own check finds; `lives` counts changes until the agent is killed (None: never)."""
+    own check finds; `lives` counts changes until the agent is killed (None: never). `job` is what systemd has still to
+    do of what it was asked for, each step with its time: it goes on when the agent is dead. `takes_no_orders` is what
+    systemd says instead."""
 
     version: str = "1.7.24"
     refuses: tuple[str, ...] = ()
@@ -39,6 +41,8 @@ class ContainerdHost(FakeHost):
     lives: int | None = None
     loaded: str = ""
     starts: int = 0
+    job: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    takes_no_orders: str = ""
 
     def __post_init__(self) -> None:
         for path in (PROGRAM, CTR, SOCKET):
@@ -50,13 +54,24 @@ class ContainerdHost(FakeHost):
         self.starts += 1
         self.clock = replace(self.clock, unix_seconds=self.clock.unix_seconds + 1)
         if any(word in self.config for word in self.refuses):
-            self.units[UNIT] = FAILED
+            self.units[UNIT] = replace(FAILED, at_rest_since=self.clock.unix_seconds)
             return
         self.loaded = self.config
         at = self.clock.unix_seconds
         self.units[UNIT] = UnitState(ActiveState.ACTIVE, True, "running", 600 + self.starts, f"i{self.starts}", at)
         self.processes = {600 + self.starts: (PROGRAM,)}
         self.clock = replace(self.clock, unix_seconds=at + 1)
+
+    def _stopping(self) -> None:
+        self.units[UNIT] = replace(self.units[UNIT], active=ActiveState.DEACTIVATING, sub_state="stop-sigterm")
+
+    def _end(self) -> None:
+        self.units[UNIT] = replace(DOWN, at_rest_since=self.clock.unix_seconds)
+
+    def unit(self, name: str) -> UnitState:
+        while self.job and self.job[0][0] <= self.clock.unix_seconds:
+            self.job.pop(0)[1]()
+        return replace(super().unit(name), has_job=name == UNIT and bool(self.job))
 
     @property
     def config(self) -> str:
@@ -92,18 +107,33 @@ class ContainerdHost(FakeHost):
 
     def restart_unit(self, unit: str, deadline_seconds: float) -> None:
         self._step()
+        if self.takes_no_orders or not self.is_up:
+            raise NotOrderedError(unit, self.takes_no_orders or "is not running, so it is not restarted")
         super().restart_unit(unit, deadline_seconds)
-        self.start()
-        self._step()
+        self._order(self._stopping, self._end, self.start)
         if not self.is_up:
             raise HostError(unit, "did not come up after a restart")
 
     def recover_unit(self, unit: str, deadline_seconds: float) -> None:
         self._step()
         super().recover_unit(unit, deadline_seconds)
-        self.start()
+        if self.unit(UNIT).active is ActiveState.FAILED:  # reset-failed comes before the order to start
+            self.units[UNIT] = replace(self.units[UNIT], active=ActiveState.INACTIVE, sub_state="dead")
+        self._step()
+        if self.takes_no_orders:
+            raise HostError(unit, self.takes_no_orders)
+        self._order(self.start)
         if not self.is_up:
             raise HostError(unit, "did not come up")
+
+    def _order(self, *steps: Callable[[], None]) -> None:
+        """A job: systemd does one step a second, and before and after each the agent can be killed."""
+        self.job = [(self.clock.unix_seconds + 1.0 + at, step) for at, step in enumerate(steps)]
+        for _ in steps:
+            self._step()
+            self.pause(1.0)
+            self.unit(UNIT)
+        self._step()
 
     def write_files(self, actions: Sequence[WriteFile]) -> tuple[HostError | None, ...]:
         results = []
@@ -121,6 +151,7 @@ class ContainerdHost(FakeHost):
         super().save_ledger(ledger)
 
     def _step(self) -> None:
+        self.pause(0.03)
         if self.lives is not None:
             self.lives -= 1
             if self.lives < 0:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from agent.errors import HostError
+from agent.errors import HostError, NotOrderedError
 from agent.ledger import Ledger
 from agent.model import ActiveState, Now, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
@@ -39,7 +39,8 @@ class DockerHost(FakeHost):
     good (systemd's own attempts are over within seconds); with those that `hangs` knows it never gets ready; of those
     that `ignores` names it starts without a word. `dies_at_reload` are values over which a SIGHUP ends it; systemd then
     starts it again. `is_reset`: the agent has made systemd forget its failure, so it looks stopped. `containers` are
-    the restart policies of those that run, by name."""
+    the restart policies of those that run, by name. `job` is what systemd has still to do of what it was asked for,
+    each step with its time: it goes on when the agent is dead. `takes_no_orders` is what systemd says instead."""
 
     running: Values = field(default_factory=dict)
     events: list[float] = field(default_factory=list)
@@ -57,6 +58,8 @@ class DockerHost(FakeHost):
     starts: int = 0
     is_reset: bool = False
     containers: dict[str, str] = field(default_factory=dict)
+    job: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
+    takes_no_orders: str = ""
 
     def __post_init__(self) -> None:
         self.mkdirs("/etc/docker")
@@ -91,9 +94,17 @@ class DockerHost(FakeHost):
         return {key: value for key, value in self.file().items() if key not in self.ignores}
 
     def stop(self) -> None:
+        """Somebody stops it, whatever it is doing."""
+        self.job.clear()
+        self._end()
+        self.tick(0.1)
+
+    def _stopping(self) -> None:
+        self.units[UNIT] = replace(self.units[UNIT], active=ActiveState.DEACTIVATING, sub_state="stop-sigterm")
+
+    def _end(self) -> None:
         self.units[UNIT] = UnitState(ActiveState.INACTIVE, loaded=True, at_rest_since=self.clock.unix_seconds)
         self.running, self.is_reset = {}, False
-        self.tick(0.1)
 
     def tick(self, seconds: float) -> None:
         """Time passes."""
@@ -101,6 +112,8 @@ class DockerHost(FakeHost):
         if self.signals and self.is_up:
             self.signals = 0
             self._reload()
+        while self.job and self.job[0][0] <= self.clock.unix_seconds:
+            self.job.pop(0)[1]()
 
     def file(self) -> Values:
         state = self.files.get(DAEMON_JSON)
@@ -142,6 +155,9 @@ class DockerHost(FakeHost):
             }
         ).encode()
 
+    def unit(self, name: str) -> UnitState:
+        return replace(super().unit(name), has_job=name == UNIT and bool(self.job))
+
     def query(self, socket: str, target: str) -> bytes | None:
         if self.is_up and not self.deaf and target == "/containers/json":
             rows = [{"Id": f"{number:064x}", "Names": [f"/{name}"]} for number, name in enumerate(self.containers)]
@@ -166,10 +182,11 @@ class DockerHost(FakeHost):
     def restart_unit(self, unit: str, deadline_seconds: float) -> None:
         self._about_to_change()
         self._note_act("restart")
+        if self.takes_no_orders or not self.is_up:
+            raise NotOrderedError(UNIT, self.takes_no_orders or "is not running, so it is not restarted")
         self.restarts.append(self.clock.unix_seconds)
         super().restart_unit(unit, deadline_seconds)
-        self.start()
-        self._about_to_change()
+        self._order(self._stopping, self._end, self.start)
         self._await_up(deadline_seconds)
 
     def recover_unit(self, unit: str, deadline_seconds: float) -> None:
@@ -181,8 +198,19 @@ class DockerHost(FakeHost):
         if was.active is ActiveState.FAILED:  # reset-failed comes before the order to start
             self.units[UNIT], self.is_reset = replace(was, active=ActiveState.INACTIVE, sub_state="dead"), True
         self._about_to_change()
-        self.start()
+        if self.takes_no_orders:
+            raise HostError(UNIT, self.takes_no_orders)
+        ends = (self._stopping, self._end) if was.active is ActiveState.ACTIVATING else ()
+        self._order(*ends, self.start)
         self._await_up(deadline_seconds)
+
+    def _order(self, *steps: Callable[[], None]) -> None:
+        """A job: systemd does one step a second, and before and after each the agent can be killed."""
+        self.job = [(self.clock.unix_seconds + 1.0 + at, step) for at, step in enumerate(steps)]
+        for _ in steps:
+            self._about_to_change()
+            self.tick(1.0)
+        self._about_to_change()
 
     def _await_up(self, deadline_seconds: float) -> None:
         if self.is_up:

@@ -185,8 +185,8 @@ def _rejected(look: ConfigFile) -> str:
     if expects and shape(dump.stdout) != expects:
         return "by its own account this changes more than its registries (containerd config dump)"
     seen = read_config(dump.stdout, look.daemon.version)
-    is_old = needs_tables(look.daemon.version)
-    if expects and not is_old and (seen.has_mirrors or not seen.config_path):
+    reads_hosts_toml = look.daemon.version is not None and not needs_tables(look.daemon.version)
+    if expects and reads_hosts_toml and (seen.has_mirrors or not seen.config_path):
         return "it does not see config_path alone in this (containerd config dump)"
     return ""
 

@@ -101,7 +101,8 @@ class Bench:
         """The start that we noted was never ordered: it was to begin with forgetting the failure (reset-failed), after
         which a unit looks like one that somebody has stopped; but it had come to rest before the note."""
         unit, memory = self.unit, self.memory
-        return unit.active is ActiveState.INACTIVE and 0.0 < unit.at_rest_since < memory.restarted_at
+        is_at_rest = unit.active is ActiveState.INACTIVE and not unit.has_job
+        return is_at_rest and 0.0 < unit.at_rest_since < memory.restarted_at
 
     @property
     def is_blamed(self) -> bool:
@@ -174,7 +175,7 @@ def next_act(bench: Bench, reason: str) -> Act | Deferred | None:
         return None
     if recovery := recover(bench):
         return recovery
-    if not bench.unit.is_up:
+    if not bench.unit.is_up or is_leaving(bench):
         return under_way(bench)
     if bench.doubt and not is_rollback(memory):
         act = Restart(bench.name, "what was changed is on trial", memory)
@@ -195,6 +196,12 @@ def recover(bench: Bench) -> Recover | Deferred | None:
     return replace(act, before=noted(memory, bench.now))
 
 
+def is_leaving(bench: Bench) -> bool:
+    """Whether what runs is about to end by a restart that was ordered before the agent was ended."""
+    unit, memory = bench.unit, bench.memory
+    return unit.is_up and unit.has_job and memory.is_restarting and memory.invocation_id == unit.invocation_id
+
+
 def under_way(bench: Bench) -> Deferred | None:
     """The wait for a start that was ordered before the agent was ended: nobody tells when it is over, and a unit that
     fails again must not wait for the next resync."""
@@ -203,7 +210,8 @@ def under_way(bench: Bench) -> Deferred | None:
         return None
     act = Restart(bench.name, "the change is loaded by a start that is under way", memory)
     seconds = RESTART_INTERVAL_SECONDS if memory.is_recovering else _LOOK_AGAIN_SECONDS
-    return Deferred(act, f"it is {bench.unit.active.value}", seconds)
+    is_moving = replace(bench.unit, has_job=False).is_in_motion
+    return Deferred(act, f"it is {bench.unit.active.value}" if is_moving else "systemd has it in hand", seconds)
 
 
 def is_rollback(memory: Memory) -> bool:

@@ -77,7 +77,7 @@ from agent.runtimes._docker_wants import NOTHING, Wants, as_reloadable, wants_of
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
 from agent.runtimes._json_text import NotEditableError
-from agent.runtimes._trial import digest_of, is_rollback, under_way
+from agent.runtimes._trial import digest_of, is_leaving, is_rollback, under_way
 
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry
@@ -184,7 +184,7 @@ def _plan(desired: DesiredState, observed: ObservedDocker, wants: Wants) -> Plan
     others.append(FilePlan(conflicts=_conflicts(observed, (*held_back, *admitted.refused, *choice.refused))))
     if choice.wants is None:
         return assembled(others, Acts(), None)
-    if not observed.unit.is_up:
+    if not observed.unit.is_up or is_leaving(bench_of(observed, observed.memory)):
         return _plan_resting(observed, choice.wants, others)
     return _plan_running(desired, observed, choice.wants, others)
 

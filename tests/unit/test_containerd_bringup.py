@@ -212,8 +212,20 @@ def test_more_than_config_path_would_change() -> None:
     assert (host.config, host.starts, bool(seen)) == (DEBIAN, 1, True)
 
 
+@pytest.mark.parametrize("order", ["", "is taken"])
+def test_a_restart_that_systemd_did_not_take_is_none(order: str) -> None:
+    """It is said and not remembered: what is done is as if it had not been tried, and the next look tries it."""
+    host = machine(takes_no_orders="transaction is destructive")
+    assert outcome(host) is Outcome.FAILED
+    memory = host.stored_ledger.memory_of("containerd")
+    assert (memory.is_restarting, memory.restarted_at, memory.restarts, host.config) == (False, 0.0, (), DEBIAN + BLOCK)
+    host.takes_no_orders = "" if order else "still not"
+    outcome(host)
+    assert (host.starts, host.loaded == DEBIAN + BLOCK) == ((2, True) if order else (1, False))
+
+
 @pytest.mark.parametrize("fault", [{}, {"refuses": ("config_path",)}, {"breaks_cri": ("config_path",)}])
-@pytest.mark.parametrize("lives", range(24))
+@pytest.mark.parametrize("lives", range(30))
 def test_killed_at_any_step_containerd_is_up_in_the_end(fault: dict[str, object], lives: int) -> None:
     """Bring-up, or a bring-up that goes wrong, killed after each step: the next starts of the agent end in a containerd
     that is up on a good file; it is restarted at most once more, and everything can be given back."""
@@ -236,7 +248,7 @@ def test_killed_at_any_step_containerd_is_up_in_the_end(fault: dict[str, object]
     assert (host.config, host.loaded, host.is_up, host.stored_ledger.entries) == (DEBIAN, DEBIAN, True, {})
 
 
-@pytest.mark.parametrize("lives", range(12))
+@pytest.mark.parametrize("lives", range(18))
 def test_giving_back_killed_at_any_step(lives: int) -> None:
     """The same for the way back."""
     host = machine()

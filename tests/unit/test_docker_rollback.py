@@ -304,7 +304,73 @@ def test_the_way_back_keeps_to_the_policy_too() -> None:
     assert (host.file(), host.is_up) == (BEFORE, True)
 
 
+# --- not even ordered -----------------------------------------------------------------------------------------------
+
+TAKEN = desired(docker=settings(log_driver="local"))
+REFUSAL = "systemd does not try-restart it: transaction is destructive"
+
+
+def test_a_restart_that_systemd_did_not_take_is_none() -> None:
+    """It fails and is said; nothing of it is remembered or counted, and the next look makes it without a wait."""
+    host = machine(takes_no_orders=REFUSAL)
+    result = cycle(host, TAKEN)
+    memory = host.stored_ledger.memory_of("docker")
+    assert (result.outcome, result.errors, result.tally.restarts) == (Outcome.FAILED, (f"{UNIT}: {REFUSAL}",), 0)
+    assert (memory.is_restarting, memory.restarted_at, memory.restarts) == (False, 0.0, ())
+    host.takes_no_orders = ""
+    cycle(host, TAKEN)
+    assert (host.log, host.running["log-driver"]) == ([WRITE, RESTART], "local")
+
+
+def test_what_fails_after_a_restart_that_was_none_is_not_blamed_on_us() -> None:
+    """Docker dies of something else an hour later, and has never read the change: the change stays, and Docker is left
+    to systemd."""
+    host = machine(takes_no_orders=REFUSAL)
+    cycle(host, TAKEN)
+    host.tick(3600.0)
+    at = host.clock.unix_seconds
+    host.units[UNIT] = replace(host.units[UNIT], active=ActiveState.FAILED, sub_state="failed", at_rest_since=at)
+    host.log.clear()
+    cycle(host, TAKEN)
+    assert (host.log, host.file()["log-driver"]) == ([], "local")
+
+
+def test_killed_around_a_restart_that_was_none() -> None:
+    """Before each change, with a systemd that takes no order: later it takes it, and Docker has what is desired."""
+    for changes in range(30):
+        host = machine(takes_no_orders=REFUSAL)
+        if not killed_after(changes, host, TAKEN):
+            break
+        host.takes_no_orders = ""
+        for _ in range(3):
+            looks(host, TAKEN)
+            host.tick(100.0)
+        assert (host.running["log-driver"], host.log.count(RESTART), host.wrong_acts) == ("local", 1, []), changes
+    assert changes > 4
+
+
+def test_a_start_that_systemd_did_not_take_is_tried_again() -> None:
+    """The failure is forgotten by then, so Docker looks stopped: it is not taken for that."""
+    host = machine(fails=is_bad)
+    host.on_restart = lambda: setattr(host, "takes_no_orders", REFUSAL)
+    cycle(host, BAD)
+    assert (host.is_up, host.file()) == (False, BEFORE)
+    host.takes_no_orders = ""
+    host.tick(700.0)
+    cycle(host, BAD)
+    assert (host.is_up, host.running, host.wrong_acts) == (True, BEFORE, [])
+
+
 # --- killed ----------------------------------------------------------------------------------------------------------
+
+
+def looks(host: DockerHost, state: DesiredState) -> None:
+    """The next start of the agent, and the looks within seconds that it asks for."""
+    for _ in range(6):
+        soon = [each for each in cycle(host, state).deferred if each.retry_after_seconds == 2.0]
+        if not soon:
+            return
+        host.tick(2.0)
 
 
 def killed_after(changes: int, host: DockerHost, state: DesiredState) -> bool:
@@ -327,7 +393,7 @@ def test_killed_at_every_step_docker_is_up_in_the_end(fault: str) -> None:
         if not killed_after(changes, host, WANTED[fault]):
             break
         for number in range(4):
-            cycle(host, WANTED[fault])
+            looks(host, WANTED[fault])
             assert host.is_up or (fault == "hangs" and number == 0), changes
             host.tick(100.0)
         host.tick(700.0)
@@ -354,11 +420,12 @@ def test_killed_again_and_again() -> None:
             assert (content(host), host.running, host.is_up) == (before, BEFORE, True), (first, second)
 
 
-def killed_when(active: ActiveState, fault: str) -> DockerHost:
+def killed_when(active: ActiveState, fault: str, *, has_job: bool = False) -> DockerHost:
     """A machine whose agent was killed when it had brought Docker into this state."""
     for changes in range(60):
         host = machine(**{fault: is_bad})
-        if killed_after(changes, host, BAD) and host.units[UNIT].active is active:
+        is_killed = killed_after(changes, host, BAD)
+        if is_killed and (host.units[UNIT].active, bool(host.job)) == (active, has_job):
             return host
     raise AssertionError(active)
 
@@ -372,6 +439,18 @@ def test_a_start_that_outlives_the_agent_is_watched() -> None:
     host.units[UNIT] = replace(host.units[UNIT], active=ActiveState.FAILED, at_rest_since=host.clock.unix_seconds)
     cycle(host, BAD)
     assert (host.is_up, host.file(), host.running) == (True, BEFORE, BEFORE)
+
+
+@pytest.mark.parametrize("active", [ActiveState.ACTIVE, ActiveState.DEACTIVATING, ActiveState.INACTIVE])
+def test_a_restart_that_is_not_finished_yet_is_watched(active: ActiveState) -> None:
+    """Killed when systemd had been told, the old Docker still there, on its way out or gone: nothing is done to it, and
+    it is looked at again within seconds, when the start has failed."""
+    host = killed_when(active, "fails", has_job=True)
+    host.log.clear()
+    (waiting,) = cycle(host, BAD).deferred
+    assert (host.log, waiting.retry_after_seconds) == ([], 2.0)
+    looks(host, BAD)
+    assert (host.log, host.is_up, host.file(), host.running) == ([WRITE, START], True, BEFORE, BEFORE)
 
 
 def test_a_docker_whose_failure_was_forgotten_is_started() -> None:

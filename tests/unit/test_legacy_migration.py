@@ -177,7 +177,7 @@ def test_it_goes_back_to_what_it_was(fault: dict[str, object]) -> None:
 
 
 @pytest.mark.parametrize("fault", [{}, {"breaks_cri": ("config_path",)}])
-@pytest.mark.parametrize("lives", range(20))
+@pytest.mark.parametrize("lives", range(26))
 def test_killed_at_any_step(fault: dict[str, object], lives: int) -> None:
     """The next starts of the agent end in a containerd that is up on a good file, with a file for each registry that
     had a table; everything can be given back."""

@@ -136,7 +136,7 @@ def test_it_goes_back_to_what_it_was(fault: dict[str, object]) -> None:
     assert (cycle(host, MIRRORED), cycle(host, MIRRORED), host.log) == (Outcome.CONFLICT, Outcome.CONFLICT, [])
 
 
-@pytest.mark.parametrize("lives", range(16))
+@pytest.mark.parametrize("lives", range(20))
 def test_killed_at_any_step(lives: int) -> None:
     """The next starts of the agent end in a containerd that runs on the tables; all of it can be given back."""
     host = machine(lives=lives)
@@ -145,6 +145,7 @@ def test_killed_at_any_step(lives: int) -> None:
     host.lives = None
     for _ in range(3):
         cycle(host, MIRRORED)
+        host.pause(2.0)
     assert (host.config, host.loaded, host.is_up) == (WRITTEN, WRITTEN, True)
     for _ in range(2):
         cycle(host, NOBODY)
