@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent import converge, desired, feud, source, status
@@ -15,7 +15,7 @@ from agent.health import What
 from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
-from agent.plan import Conflict, Contention, Deferred, Restart, reason_of
+from agent.plan import Conflict, Contention, Deferred, Memory, Restart, reason_of
 from agent.probing import Probing
 from agent.source import Source
 from agent.status import Status
@@ -53,7 +53,7 @@ class Keeper:
     _said: set[Conflict | Deferred] = field(default_factory=set)
     _feuds: Feuds = field(default_factory=Feuds)
     _kept_feuds: bytes = b""
-    _contended: frozenset[str] = frozenset()
+    _contended: Mapping[str, bool] = field(default_factory=dict)
     _in_trouble: bool = False
     _needs_person: bool = False
     _complaint: tuple[str, bytes] | None = None
@@ -75,7 +75,7 @@ class Keeper:
         self._kept = self.host.read_state(LAST_GOOD)
         self._kept_feuds = self.host.read_state(FEUDS) or b""
         self._feuds = feud.decode(self._kept_feuds, self.host.now().unix_seconds)
-        self._contended = self._feuds.contended
+        self._contended = {path: path in self._feuds.costly for path in self._feuds.contended}
         self.probing.start()
         self._is_started = True
         self._read()
@@ -256,20 +256,28 @@ class Keeper:
         for contention in result.contentions:
             if contention.path not in self._contended:
                 self._say_contended(state, contention)
-        now = frozenset(contention.path for contention in result.contentions)
+        now = {contention.path: contention.takes_restarts for contention in result.contentions}
+        quiet = {
+            False: f"nobody else has changed it for {feud.WINDOW_SECONDS / 60:.0f} min",
+            True: "no restart is held back because of it any more",
+        }
         is_new = state.generation != self._announced
-        quiet = f"nobody else has changed it for {feud.WINDOW_SECONDS / 60:.0f} min"
-        for path in sorted(self._contended - now):
-            sentence = f"{path} is no longer contended: {'the desired state is new' if is_new else quiet}"
+        for path in sorted(self._contended.keys() - now):
+            why = "the desired state is new" if is_new else quiet[self._contended[path]]
+            sentence = f"{path} is no longer contended: {why}"
             self.emit(Event(Kind.CALM, sentence, Level.NOTICE, state.short_generation, path=path))
         self._contended = now
 
     def _say_contended(self, state: DesiredState, contention: Contention) -> None:
         by = f" ({contention.writer}, by its marks)" if contention.writer else ""
+        often = f"{feud.REVERTS} times within {feud.WINDOW_SECONDS / 60:.0f} min"
+        then = "it is put back ever more rarely from now on, and no restart is made meanwhile"
+        if contention.takes_restarts:
+            days = f"{feud.RESTARTS_WINDOW_SECONDS / 86400:.0f} days"
+            often = f"{feud.RESTARTS} times within {days}, and each time it takes a restart to undo it"
+            then = "it is still put back, and no restart is made for it any more"
         sentence = (
-            f"{contention.runtime}: {contention.path} is contended: somebody else{by} has changed it {feud.REVERTS}"
-            f" times within {feud.WINDOW_SECONDS / 60:.0f} min; it is put back ever more rarely from now on, and no"
-            " restart is made meanwhile"
+            f"{contention.runtime}: {contention.path} is contended: somebody else{by} has changed it {often}; {then}"
         )
         event = Event(Kind.CONTENDED, sentence, Level.WARNING, state.short_generation, contention.runtime)
         self.emit(replace(event, path=contention.path, reason=contention.writer, outcome="contended"))
@@ -352,8 +360,9 @@ class Keeper:
 
 
 def _timeless(deferred: Deferred) -> Deferred:
-    """What makes one wait the same as another: neither how long it still is, nor which containers run just now."""
-    act = replace(deferred.act, ends="") if isinstance(deferred.act, Restart) else deferred.act
+    """What makes one wait the same as another: neither how long it still is, nor which containers run just now, nor
+    what is remembered of the daemon that runs just now."""
+    act = replace(deferred.act, ends="", before=Memory()) if isinstance(deferred.act, Restart) else deferred.act
     return replace(deferred, act=act, retry_after_seconds=None)
 
 

@@ -165,13 +165,15 @@ class Deferred:
 class Contention:
     """A file that somebody else keeps changing back. `writer` is a tool that is recognised by its marks, "" if none is;
     with `is_held` the file is somebody else's now and is put back at `until` (Unix seconds), else it is as we want it,
-    and the contention ends then if it stays so."""
+    and the contention ends then if it stays so. With `takes_restarts` it is one whose every revert took a restart, and
+    the next one is held back."""
 
     path: str
     runtime: str
     writer: str
     until: float
     is_held: bool = True
+    takes_restarts: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,11 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session) -> int:
     """Print the plans of all runtimes."""
-    from agent import converge
-
     host = session.host()
     desired = session.desired_state(host)
-    plans = converge.plans(desired, host)
+    plans = session.plans(desired, host)
     waiting = tuple(_left_waiting(desired, host))
     if session.json:
         from agent import describe

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from agent.health import Health
     from agent.model import DesiredState
     from agent.node import Places, RealHost
+    from agent.plan import Plan
     from agent.source import Source
     from agent.status import Status
 
@@ -92,6 +93,15 @@ class Session:
         from agent import health, probing
 
         return health.decode(host.read_state(probing.HEALTH) or b"", host.now().unix_seconds)
+
+    def plans(self, desired: DesiredState, host: RealHost) -> tuple[Plan, ...]:
+        """What there is to do, without the restarts that the daemon holds back because of what others do."""
+        from agent import converge, feud
+        from agent.keeper import FEUDS
+
+        feuds = feud.decode(host.read_state(FEUDS) or b"", host.now().unix_seconds)
+        feuds.begin(desired.generation)
+        return tuple(map(feuds.without_costly_restarts, converge.plans(desired, host)))
 
     def rejection(self, found: Source | None, problems: Sequence[Problem]) -> str:
         """Every problem below its place, and what became of it: nothing."""

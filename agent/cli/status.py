@@ -145,7 +145,7 @@ def look(session: Session) -> Shown:
     if desired is None:
         status = replace(status, generation="", runtimes=(), pending=(), conflicts=())
     else:
-        status, missing = _observed(status, desired, host)
+        status, missing = _observed(status, desired, host, session.plans(desired, host))
         if desired.health.enabled:
             from agent.status import mirrors_of
 
@@ -183,10 +183,11 @@ def _in_force(session: Session, host: RealHost) -> tuple[DesiredState | None, tu
     return None, problems
 
 
-def _observed(status: Status, desired: DesiredState, host: RealHost) -> tuple[Status, tuple[str, ...]]:
+def _observed(
+    status: Status, desired: DesiredState, host: RealHost, plans: tuple[Plan, ...]
+) -> tuple[Status, tuple[str, ...]]:
     from agent import converge
 
-    plans = converge.plans(desired, host)
     current = replace(
         status,
         outcome=status.outcome if status.generation == desired.generation else "unchanged",

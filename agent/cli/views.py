@@ -58,12 +58,19 @@ def contested(contention: Contention, now: float) -> str:
     """Who fights over a file, and what becomes of it."""
     by = f" ({contention.writer}, by its marks)" if contention.writer else ""
     when = f"in {lasting(max(0.0, contention.until - now))}"
+    if contention.takes_restarts:
+        return (
+            f"somebody else{by} keeps changing it, and each time it takes a restart to undo it, so none is made for"
+            f" now; the file is as desired, and the restart is made {when}, or after an edit of the desired state"
+        )
     what = f"it is put back {when}" if contention.is_held else f"it is as desired; over {when} without a change"
     return f"somebody else{by} keeps changing it, and the runtime is not restarted meanwhile; {what}"
 
 
 def lasting(seconds: float) -> str:
-    """`40 s`, from two minutes on `9 min`."""
+    """`40 s`, from two minutes on `9 min`, from two hours on `71 h`."""
+    if seconds >= 7200:
+        return f"{seconds / 3600:.0f} h"
     return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
 
 

@@ -92,6 +92,7 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         contentions=(
             Contention("/etc/docker/daemon.json", "docker", "nvidia-ctk", 1052.9),
             Contention("/etc/containerd/certs.d/ghcr.io/hosts.toml", "containerd", "", 1312.9, is_held=False),
+            Contention("/etc/x", "docker", "Ansible", 1012.9 + 71 * 3600, is_held=False, takes_restarts=True),
         ),
         pending=(Pending("docker", "restart", "docker.service", "it waits for 02:00", 60.0, "log-driver changed"),),
         last_error="/etc/docker: read-only file system (EROFS)",
@@ -106,6 +107,9 @@ def test_everything_that_can_be_wrong_is_said() -> None:
         " runtime is not restarted meanwhile; it is put back in 40 s\n"
         "contended   /etc/containerd/certs.d/ghcr.io/hosts.toml: somebody else keeps changing it, and the runtime"
         " is not restarted meanwhile; it is as desired; over in 5 min without a change\n"
+        "contended   /etc/x: somebody else (Ansible, by its marks) keeps changing it, and each time it takes a restart"
+        " to undo it, so none is made for now; the file is as desired, and the restart is made in 71 h, or after an"
+        " edit of the desired state\n"
         "drift       containerd: write /x (0644): somebody changed it\n"
         "pending     docker: restart, because it waits for 02:00: log-driver changed\n"
         "last error  1 min ago: /etc/docker: read-only file system (EROFS)\n"
