@@ -22,7 +22,7 @@ import json
 from dataclasses import dataclass, replace
 from enum import Enum
 
-from agent.model import ActiveState, DockerSettings, Now, OnChange, RestartIf, RestartWindow, UnitState
+from agent.model import ActiveState, DockerSettings, Now, OnChange, RestartIf, RestartWindow, UnitState, UnitTies
 from agent.plan import Act, Conflict, Deferred, Memory, Plan, Reload, Restart
 from agent.runtimes._docker_fate import Fate
 from agent.runtimes._docker_info import SOCKET
@@ -43,7 +43,7 @@ class Situation:
     this plan confirms a reload; `file_is_news` that the daemon may not have read the file as it is;
     `loses_authorization` that a SIGHUP would switch off a plugin that a flag of dockerd names; `started_with_file` that
     it has started with the file as it is; `is_undoable` that the file is on trial, `digest` names it; `toll` is what a
-    restart costs, None if nobody knows."""
+    restart costs, None if nobody knows, `ties` what it takes along, and `spares_containers` that these run on."""
 
     policy: DockerSettings
     running: Running
@@ -56,6 +56,8 @@ class Situation:
     is_undoable: bool = False
     digest: str = ""
     toll: Toll | None = None
+    ties: UnitTies = UnitTies()  # noqa: RUF009 -- frozen
+    spares_containers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -230,10 +232,23 @@ def _why(fates: tuple[Fate, ...], situation: Situation) -> str:
 
 def cost_of(situation: Situation) -> str:
     """What a restart means for containers, in words."""
-    info = situation.running.info
-    if info is not None and info.live_restore:
+    return "; ".join([_cost_in_containers(situation), *_cost_in_units(situation)])
+
+
+def _cost_in_containers(situation: Situation) -> str:
+    if situation.spares_containers:
         return "containers keep running (live-restore)"
-    return "containers stop, and those with a restart policy come back"
+    info, mode = situation.running.info, situation.ties.kill_mode
+    stops = "containers stop, and those with a restart policy come back"
+    if info is None or not info.live_restore:
+        return stops
+    return f"live-restore is on, but {UNIT} has KillMode={mode or '?'}, with which containers may stop all the same"
+
+
+def _cost_in_units(situation: Situation) -> list[str]:
+    """What systemd restarts along with it."""
+    units = situation.ties.bound_units
+    return [f"{names_of(units)} {'is' if len(units) == 1 else 'are'} restarted with it"] if units else []
 
 
 def obstacle(situation: Situation) -> tuple[str, float | None] | None:
@@ -251,8 +266,10 @@ def obstacle(situation: Situation) -> tuple[str, float | None] | None:
 
 def _container_obstacle(situation: Situation) -> tuple[str, float | None] | None:
     info, restart_if = situation.running.info, situation.policy.restart_if
-    if restart_if is RestartIf.ALWAYS or info is None or info.live_restore:
+    if restart_if is RestartIf.ALWAYS or info is None or situation.spares_containers:
         return None
+    if restart_if is RestartIf.LIVE_RESTORE and info.live_restore:
+        return (f"docker.restart_if is live-restore, and with the KillMode of {UNIT} containers may not survive", None)
     if restart_if is RestartIf.LIVE_RESTORE:
         return ("docker.restart_if is live-restore, and live-restore is off in the running Docker", None)
     if situation.toll is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 
 from agent.host import HostReader
-from agent.model import ActiveState, Now, UnitState
+from agent.model import ActiveState, Now, UnitState, UnitTies
 from agent.plan import Memory
 from agent.runtimes._daemon_json import parse
 from agent.runtimes._docker_certs import Certs
@@ -16,7 +16,7 @@ from agent.runtimes._docker_guard import Guard
 from agent.runtimes._docker_info import Info
 from agent.runtimes._docker_memory import Evidence, recall
 from agent.runtimes._docker_reload import INSECURE, MIRRORS, UNKNOWN, Running
-from agent.runtimes._docker_toll import Toll
+from agent.runtimes._docker_toll import Toll, survives
 from agent.runtimes._docker_validate import Validator, Verdicts
 from agent.runtimes._docker_wants import Wants
 from agent.runtimes._json_text import NotEditableError
@@ -35,8 +35,8 @@ class ObservedDocker:
     `next_start` what the unit's files say about the next one; `installed_version` is what the program on disk says,
     asked where it matters; `verdicts` are dockerd's own about files that are to be written or loaded; `certs` is what
     it reads below /etc/docker/certs.d; `good` and `tried` are the bytes that Memory.good and Memory.trial name, and
-    `last_words` what a dockerd that did not come up with the trial said; `toll` is what a restart costs, where one is
-    wanted."""
+    `last_words` what a dockerd that did not come up with the trial said; where a restart is wanted, `toll` is what it
+    costs and `ties` what it takes along."""
 
     views: tuple[View, ...]
     unit: UnitState
@@ -55,6 +55,7 @@ class ObservedDocker:
     tried: bytes | None = field(default=None, repr=False)
     last_words: str = ""
     toll: Toll | None = None
+    ties: UnitTies = UnitTies()  # noqa: RUF009 -- frozen
 
     @property
     def main(self) -> View:
@@ -69,6 +70,11 @@ class ObservedDocker:
     def loses_authorization(self) -> bool:
         """Whether a SIGHUP would switch off a plugin that a flag of the running dockerd names."""
         return any(word.startswith("--authorization-plugin") for word in self.arguments)
+
+    @property
+    def spares_containers(self) -> bool:
+        """Whether a restart of the running dockerd leaves containers running."""
+        return self.info is not None and survives(self.info, self.ties, self.arguments)
 
     @property
     def engine(self) -> Engine:

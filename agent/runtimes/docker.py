@@ -120,12 +120,11 @@ class Docker:
     def _with_consequences(self, host: HostReader, desired: DesiredState, observed: ObservedDocker) -> ObservedDocker:
         """With what is asked only when something has gone wrong, or is to be restarted."""
         if observed.unit.is_up:
-            info = observed.info
-            at_risk = info is not None and info.running_containers > 0 and not info.live_restore
-            waits = observed.memory.reloaded_at > 0
-            if waits or not (at_risk and wants_restart(self.plan(desired, observed))):
+            if observed.memory.reloaded_at > 0 or not wants_restart(self.plan(desired, observed)):
                 return observed
-            return replace(observed, toll=look_at_toll(host))
+            observed, info = replace(observed, ties=host.ties(UNIT)), observed.info
+            at_risk = info is not None and info.running_containers > 0 and not observed.spares_containers
+            return replace(observed, toll=look_at_toll(host)) if at_risk else observed
         is_blamed = bench_of(observed, observed.memory).is_blamed and observed.memory.good
         return replace(observed, last_words=last_words(host, observed.unit)) if is_blamed else observed
 
@@ -330,6 +329,8 @@ def _situation(desired: DesiredState, observed: ObservedDocker, memory: Memory) 
         started_with_file=started_with_file(evidence),
         digest=evidence.digest,
         toll=observed.toll,
+        ties=observed.ties,
+        spares_containers=observed.spares_containers,
     )
 
 
