@@ -7,9 +7,11 @@ lost; the agent lives, has met no bug, and has said what is wrong.
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+import tomllib
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
+from agent import desired
 from agent.events import Kind
 from tests.node.install import UNIT
 from tests.node.machine import Node
@@ -60,15 +62,24 @@ class Case:
     started anew with that, and once more when it is gone. `midway` is what happens while the agent runs, `heal` what
     somebody does in the end, `cleanup` what takes back what neither of them has.
 
-    `says` is searched for in the agent's journal; `keeps` are texts that must stay in daemon.json, `untouched` are
-    files that must be what they were while the agent runs. `starts_again` False: what others have left there, or take
-    away, stops the next start of a runtime. `is_invalid`: no good desired state. `reverts` False: the case itself
-    changes the trees, so that they are not as before. `is_stale`: what is mounted changes under the agent, so that it
-    may have to start itself anew (exit code 75).
+    `says` is searched for in the agent's journal: that it has converged, where nothing else is named and no conflict
+    is expected. `conflict` must be found in one of its conflicts ("runtime: path:
+    reason"), on a suite of `conflicts_on` that of the suite ("": none is expected there). With `or_runs` it may also be
+    that the runtimes take it: then nothing is left to do. With `heard_late` nothing is heard before it is healed.
+
+    `keeps` are texts that must stay in daemon.json, `untouched` are files that must be what they were while the agent
+    runs. `starts_again` False: what others have left there, or take away, stops the next start of a runtime.
+    `is_invalid`: no good desired state. `reverts` False: the case itself changes the trees, so that they are not as
+    before. `is_stale`: what is mounted changes under the agent, so that it may have to start itself anew (exit code
+    75).
     """
 
     name: str
-    says: str = r"converged"
+    says: str = ""
+    conflict: str = ""
+    conflicts_on: Mapping[str, str] = field(default_factory=dict)
+    or_runs: bool = False
+    heard_late: bool = False
     desired: str = GOOD
     files: Mapping[str, str | bytes] = field(default_factory=dict)
     setup: str = ""
@@ -99,20 +110,24 @@ def run(rig: Rig, service: Service, case: Case) -> None:
     if case.setup:
         node.run(case.setup)
     _load(node, case)
-    before, trees, cursor = up(node), node.tree(*TREES), node.cursor()
+    before, trees, foreign, cursor = up(node), node.tree(*TREES), foreign_of(node, case), node.cursor()
     service.desire(case.desired)
     service.start()
     _await_look(service, case, cursor)
     if case.midway:
         node.run(case.midway)
     node.run(["systemctl", "reload", UNIT], check=False)
-    _assert_said(service, case, cursor)
+    if not case.heard_late:
+        _assert_said(service, case, cursor)
     kept = node.tree(*case.untouched) if case.untouched else {}
     assert kept == {path: entry for path, entry in trees.items() if path in kept}
     if case.heal:
         node.run(case.heal)
+    if case.heard_late:
+        _assert_said(service, case, cursor)
     wait_until(lambda: before <= up(node), case.deadline_seconds, f"{before} to be up")
     restarted = _assert_unharmed(service, case, cursor)
+    assert foreign.items() <= foreign_of(node, case).items(), foreign_of(node, case)
     _assert_starts_again(node, case, before)
     service.stop()
     reverted = service.cli("revert")
@@ -123,6 +138,8 @@ def run(rig: Rig, service: Service, case: Case) -> None:
             path: (trees.get(path), left.get(path)) for path in trees | left if trees.get(path) != left.get(path)
         }
         assert changed == {}, f"{changed}\n{reverted.out}{reverted.err}"
+    if case.reverts:
+        assert foreign.items() <= foreign_of(node, case).items(), reverted.out
     assert before <= up(node), "after revert"
 
 
@@ -152,8 +169,65 @@ def _await_look(service: Service, case: Case, cursor: str) -> None:
 
 
 def _assert_said(service: Service, case: Case, cursor: str) -> None:
-    said = "\n".join(service.node.messages(UNIT, after=cursor))
-    assert re.search(case.says, said), said
+    """What it has to say, and the conflict that is expected; or nothing is left to do, where that may be."""
+
+    expected = case.conflicts_on.get(service.node.suite, case.conflict)
+    says = case.says or ("loaded" if expected else "converged")
+
+    def has_said() -> bool:
+        return bool(re.search(says, "\n".join(service.node.messages(UNIT, after=cursor))))
+
+    wait_until(has_said, case.deadline_seconds, f"the agent to say {says}")
+    if expected:
+        wait_until(lambda: _has(expected, service, case, cursor), case.deadline_seconds, f"a conflict with {expected}")
+
+
+def _has(expected: str, service: Service, case: Case, cursor: str) -> bool:
+    events = service.events(Kind.CONFLICT, cursor)
+    if any(re.search(expected, str(entry["MESSAGE"])) for entry in events):
+        return True
+    return case.or_runs and service.cli("plan").rc == 0
+
+
+def foreign_of(node: Node, case: Case) -> dict[str, object]:
+    """What others have in the two files, as far as they can be read: every key of daemon.json that the desired state
+    does not name, and config.toml without its registry tables."""
+    return {**_foreign_json(node, case), **_foreign_toml(node)}
+
+
+def _foreign_json(node: Node, case: Case) -> dict[str, object]:
+    try:
+        document = json.loads(_text(node, DAEMON_JSON))
+    except (ValueError, RecursionError):
+        return {}
+    values = document if isinstance(document, dict) else {}
+    state = None if case.is_invalid else desired.load(case.desired.encode(), "hostile")
+    named = {setting.key for setting in state.docker.settings} if state else set()
+    ours = named | {"registry-mirrors", "insecure-registries"}
+    return {f"daemon.json {key}": value for key, value in values.items() if key not in ours}
+
+
+def _foreign_toml(node: Node) -> dict[str, object]:
+    try:
+        document = tomllib.loads(_text(node, CONFIG_TOML))
+    except (ValueError, RecursionError):
+        return {}
+    leaves = _leaves(document, "")
+    return {f"config.toml {key}": value for key, value in leaves if ".registry." not in key or ".auth." in key}
+
+
+def _text(node: Node, path: str) -> str:
+    """Of a regular file, "" for anything else: to read a FIFO takes for ever, and a device does not end."""
+    return node.run(f"[ -f {path} ] && cat {path}", check=False).raw_out.decode()
+
+
+def _leaves(value: object, path: str) -> Iterator[tuple[str, object]]:
+    """Every value that is no table, by its path."""
+    if not isinstance(value, dict):
+        yield path, value
+        return
+    for key, inner in value.items():
+        yield from _leaves(inner, f"{path}.{key}")
 
 
 def _assert_unharmed(service: Service, case: Case, cursor: str) -> set[str]:

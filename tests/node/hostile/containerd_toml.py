@@ -11,6 +11,7 @@ _MIRRORS = '[plugins."io.containerd.grpc.v1.cri".registry.mirrors."docker.io"]\n
 _TLS = '[plugins."io.containerd.grpc.v1.cri".registry.configs."m.example".tls]\n  insecure_skip_verify = true\n'
 _AUTH = '[plugins."io.containerd.grpc.v1.cri".registry.configs."m.example".auth]\n  username = "u"\n  password = "p"\n'
 _V3 = "[plugins.'io.containerd.cri.v1.images'.registry]\n  config_path = ''\n"
+_OF_VERSION_1 = ("version 1", "no version", "empty")
 _OLD, _NEW = ("bullseye", "bookworm", "trixie"), ("forky",)
 
 # containerd runs with these.
@@ -59,33 +60,55 @@ _BOMBS: dict[str, str | bytes] = {
     "10 MB": CRI + "# " + "x" * 10_000_000 + "\n",
     "brackets": "a = " + "[" * 3000 + "]" * 3000 + "\n",
 }
-_SOMETHING = r"config\.toml|containerd|converged"
+_LEGACY_ONLY = ("bullseye",)
+"""Suites whose containerd knows no config_path, but registry.mirrors alone."""
+_PATH = rf"^containerd: {CONFIG_TOML}: "
+_NO_TOML = "cannot be read as TOML"
+_VERSION_1 = rf"{_PATH}is of version 1, whose CRI tables containerd 2"
+_MARKED = {
+    "k3s by its mark": "generates it at each start",
+    "k0s by its mark": "k0s manages it",
+    "inline tables": "cannot be edited without touching more than its registry tables",
+}
+# Each stops the next start of containerd or its CRI. What is not here, containerd's own check may find or not.
+_WAITING = {
+    "no TOML": _NO_TOML,
+    "a table twice": _NO_TOML,
+    "no UTF-8": _NO_TOML,
+    "BOM": _NO_TOML,
+    "brackets": _NO_TOML,
+    "a missing import": "imports /nowhere/x\\.toml, which is not there to be read",
+    "version of the future": "is of version 99|itself rejects it",
+    "10 MB": "so config_path cannot be set|itself rejects it",
+}
+_IMPORTED = "/etc/containerd/conf.d/50-others\\.toml"
+
+
+def _conflict(why: str) -> str:
+    return f"{_PATH}.*({why})" if why else ""
 
 
 def cases() -> Iterator[Case]:
     for name, content in _LOADED.items():
-        yield Case(
-            f"config.toml: {name}",
-            _SOMETHING,
-            files={CONFIG_TOML: content},
-            units=("containerd",),
-            deadline_seconds=150,
-        )
+        case = Case(f"config.toml: {name}", files={CONFIG_TOML: content}, units=("containerd",))
+        case = replace(case, conflict=_conflict(_MARKED.get(name, "")), deadline_seconds=150)
+        yield replace(case, conflicts_on={"forky": _VERSION_1} if name in _OF_VERSION_1 else {})
     yield Case(
-        "config.toml: version 3", _SOMETHING, files={CONFIG_TOML: "version = 3\n" + _V3}, units=("containerd",),
+        "config.toml: version 3", files={CONFIG_TOML: "version = 3\n" + _V3}, units=("containerd",),
         not_on=_OLD,
     )  # fmt: skip
     yield Case(
-        "config.toml: version 3 and 2", _SOMETHING, files={CONFIG_TOML: "version = 3\n" + _V3 + CRI.partition("\n")[2]},
+        "config.toml: version 3 and 2", files={CONFIG_TOML: "version = 3\n" + _V3 + CRI.partition("\n")[2]},
         units=("containerd",), not_on=_OLD,
     )  # fmt: skip
     for name, content in _BOMBS.items():
         # Mirrors beside a config_path of others would keep the CRI from starting, so they do not come back.
-        case = Case(f"config.toml, waiting: {name}", _SOMETHING, files={CONFIG_TOML: content}, starts_again=False)
-        yield replace(case, reverts=name != "config_path and mirrors")
+        case = Case(f"config.toml, waiting: {name}", files={CONFIG_TOML: content}, starts_again=False)
+        case = replace(case, conflict=_conflict(_WAITING.get(name, ".")), or_runs=name not in _WAITING)
+        yield replace(case, reverts=name != "config_path and mirrors", deadline_seconds=150)
     yield Case(
-        "config.toml, waiting: version 3 on 1.x", _SOMETHING, files={CONFIG_TOML: "version = 3\n" + _V3},
-        starts_again=False, not_on=_NEW,
+        "config.toml, waiting: version 3 on 1.x", files={CONFIG_TOML: "version = 3\n" + _V3},
+        conflict=_conflict("is of version 3, which containerd 1"), starts_again=False, not_on=_NEW,
     )  # fmt: skip
     yield from _imports()
     yield from _no_files()
@@ -95,43 +118,55 @@ def cases() -> Iterator[Case]:
 def _imports() -> Iterator[Case]:
     part = "/etc/containerd/conf.d/50-others.toml"
     main = 'version = 2\nimports = ["/etc/containerd/conf.d/*.toml"]\n'
-    for name, content in (
-        ("with mirrors", CRI + _MIRRORS),
-        ("with config_path", f'{CRI}  config_path = "{CERTS_D}"\n'),
-        ("with another config_path", f'{CRI}  config_path = "/etc/other"\n'),
-        ("of no version", '[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "pause:3"\n'),
-        ("that is empty", ""),
+    decides = _conflict(f"imports {_IMPORTED}, whose (CRI table decides|registry\\.mirrors or tls)")
+    for name, content, conflict in (
+        ("with mirrors", CRI + _MIRRORS, decides),
+        ("with config_path", f'{CRI}  config_path = "{CERTS_D}"\n', decides),
+        ("with another config_path", f'{CRI}  config_path = "/etc/other"\n', decides),
+        ("of no version", '[plugins."io.containerd.grpc.v1.cri"]\n  sandbox_image = "pause:3"\n', decides),
+        ("that is empty", "", ""),
     ):
         files = {CONFIG_TOML: main, part: content}
-        yield Case(
-            f"import {name}", _SOMETHING, files=files, units=("containerd",), untouched=(part,), deadline_seconds=150
-        )
+        case = Case(f"import {name}", conflict=conflict, files=files, units=("containerd",))
+        # Where the daemon's own dump already has our directory, nothing is left to be decided.
+        is_open = name in {"with config_path", "of no version"}
+        yield replace(case, untouched=(part,), deadline_seconds=150, or_runs=is_open)
     files = {CONFIG_TOML: main, part: "no toml ["}
-    yield Case("import, waiting: no TOML", _SOMETHING, files=files, untouched=(part,), starts_again=False)
+    case = Case("import, waiting: no TOML", files=files, untouched=(part,), starts_again=False)
+    yield replace(case, conflict=_conflict(f"imports {_IMPORTED}, which cannot be read as TOML|itself rejects it"))
 
 
 def _no_files() -> Iterator[Case]:
     path = CONFIG_TOML
-    for name, setup in (
-        ("a directory", f"rm {path}; mkdir -p {path}/x"),
-        ("a FIFO", f"rm {path}; mkfifo {path}"),
-        ("a dangling link", f"rm {path}; ln -s /nowhere {path}"),
-        ("a link to a device", f"rm {path}; ln -s /dev/zero {path}"),
-        ("a link elsewhere", f"mv {path} /root/config.toml; ln -s /root/config.toml {path}"),
+    for name, why, setup in (
+        ("a directory", "is a directory", f"rm {path}; mkdir -p {path}/x"),
+        ("a FIFO", "is a FIFO", f"rm {path}; mkfifo {path}"),
+        ("a dangling link", "link", f"rm {path}; ln -s /nowhere {path}"),
+        ("a link to a device", "leads outside", f"rm {path}; ln -s /dev/zero {path}"),
+        ("a link elsewhere", "EACCES|leads outside", f"mv {path} /root/config.toml; ln -s /root/config.toml {path}"),
     ):
-        yield Case(f"config.toml is {name}", _SOMETHING, setup=setup, untouched=(path,), starts_again=False)
-    yield Case("config.toml is missing", _SOMETHING, setup=f"rm {path}", units=("containerd",))
-    yield Case(
-        "/etc/containerd is missing", _SOMETHING, setup="rm -rf /etc/containerd", units=("containerd",), reverts=False
-    )
+        case = Case(f"config.toml is {name}", setup=setup, untouched=(path,), starts_again=False)
+        yield replace(case, conflict=_conflict(why))
+    yield Case("config.toml is missing", setup=f"rm {path}", units=("containerd",))
+    yield Case("/etc/containerd is missing", setup="rm -rf /etc/containerd", units=("containerd",), reverts=False)
     for name, setup, heal in (
         ("immutable", f"chattr +i {path}", f"chattr -i {path}"),
         ("bind-mounted", f"cp {path} /root/mounted; mount --bind /root/mounted {path}", f"umount -l {path}"),
     ):
-        case = Case(f"config.toml is {name}", _SOMETHING, setup=setup, heal=heal, cleanup=heal, untouched=(path,))
+        # What the kernel refuses is no conflict but a failure, which is told with the file.
+        case = Case(
+            f"config.toml is {name}",
+            rf"{path}: .*(EPERM|EBUSY)",
+            setup=setup,
+            heal=heal,
+            cleanup=heal,
+            untouched=(path,),
+        )
         is_mounted = name == "bind-mounted"
         yield replace(case, reverts=not is_mounted, not_on=NO_BIND_MOUNTS if is_mounted else ())
-    yield Case("config.toml is of mode 000", _SOMETHING, setup=f"chmod 000 {path}; chown 1000 {path}")
+    # The service has no capability to read what root may not.
+    closed = _conflict(r"permission denied \(EACCES\)")
+    yield Case("config.toml is of mode 000", conflict=closed, setup=f"chmod 000 {path}; chown 1000 {path}")
 
 
 def _units() -> Iterator[Case]:
@@ -140,33 +175,38 @@ def _units() -> Iterator[Case]:
     hangs = f"[Service]\nExecStartPre=/bin/sh -c 'if grep -q config_path {CONFIG_TOML}; then exec sleep 1000; fi'\n"
     other = "[Service]\nExecStart=\nExecStart=/usr/bin/containerd --config /etc/containerd/other.toml\n"
     yield Case(
-        "containerd does not start with ours", _SOMETHING, files={drop_in: fails}, setup="systemctl daemon-reload",
-        starts_again=False, deadline_seconds=150,
+        "containerd does not start with ours", files={drop_in: fails},
+        setup="systemctl daemon-reload", conflict=_conflict("does not come up with what was changed here"),
+        conflicts_on=dict.fromkeys(_LEGACY_ONLY, ""), starts_again=False, deadline_seconds=150,
     )  # fmt: skip
     yield Case(
-        "containerd hangs with ours", _SOMETHING, files={drop_in: hangs}, setup="systemctl daemon-reload",
-        starts_again=False, deadline_seconds=300,
+        "containerd hangs with ours", files={drop_in: hangs},
+        setup="systemctl daemon-reload", conflict=_conflict("does not come up with what was changed here"),
+        conflicts_on=dict.fromkeys(_LEGACY_ONLY, ""), starts_again=False, deadline_seconds=300,
     )  # fmt: skip
     yield Case(
-        "containerd reads another file", _SOMETHING, files={drop_in: other, "/etc/containerd/other.toml": CRI},
+        "containerd reads another file", conflict=r"/etc/containerd/other\.toml",
+        files={drop_in: other, "/etc/containerd/other.toml": CRI},
         units=("containerd",), deadline_seconds=90,
     )  # fmt: skip
     yield Case(
-        "containerd reads a file elsewhere", _SOMETHING, units=("containerd",), deadline_seconds=90,
+        "containerd reads a file elsewhere", conflict=r"/opt/other\.toml",
+        units=("containerd",), deadline_seconds=90,
         files={drop_in: other.replace("/etc/containerd/other", "/opt/other"), "/opt/other.toml": CRI},
     )  # fmt: skip
     yield Case(
-        "containerd is frozen", _SOMETHING, setup="systemctl kill -s STOP --kill-who=main containerd",
+        "containerd is frozen", r"loaded", setup="systemctl kill -s STOP --kill-who=main containerd",
         heal="systemctl kill -s CONT --kill-who=main containerd", deadline_seconds=150,
     )  # fmt: skip
-    yield Case("containerd is stopped", _SOMETHING, setup="systemctl stop containerd", deadline_seconds=90)
+    yield Case("containerd is stopped", setup="systemctl stop containerd", deadline_seconds=90)
     yield Case(
-        "containerd is masked while it runs", _SOMETHING, setup="systemctl mask --runtime containerd",
-        heal="systemctl unmask --runtime containerd", cleanup="systemctl unmask --runtime containerd",
+        "containerd is masked while it runs", r"containerd\.service is masked",
+        setup="systemctl mask --runtime containerd", heal="systemctl unmask --runtime containerd",
+        cleanup="systemctl unmask --runtime containerd",
         starts_again=False, deadline_seconds=150,
     )  # fmt: skip
     yield Case(
-        "containerd's start limit is used up", _SOMETHING,
+        "containerd's start limit is used up", r"containerd\.service is up again after its restart",
         files={drop_in: "[Unit]\nStartLimitIntervalSec=600\nStartLimitBurst=3\n"},
         setup="systemctl daemon-reload; for each in 1 2 3; do systemctl restart containerd; done", deadline_seconds=90,
     )  # fmt: skip

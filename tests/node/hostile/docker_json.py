@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from typing import Any
 
 from tests.node.hostile.case import DAEMON_JSON, GOOD, MIRROR, NO_BIND_MOUNTS, Case, as_json
 from tests.node.service import desired_state
@@ -9,6 +10,12 @@ from tests.node.service import desired_state
 _SETTING_ONLY = desired_state({}, "{settings: {debug: true}}")
 _INSECURE = f"version: 1\nregistries:\n  docker.io: {{mirrors: [{MIRROR}]}}\n  harbor.lan: {{insecure: true}}\n"
 _SOME = '{\n  "debug": true,\n  "log-driver": "json-file"\n}\n'
+
+_BEFORE_23 = ("bullseye", "bookworm")
+"""Suites whose Docker is 20.10, which has no --validate."""
+_LEFT = "mirror-agent leaves the file alone until it is mended"
+_NO_ACT = "Docker is neither reloaded nor restarted until it is mended"
+_REFUSED = r"`dockerd --validate` refuses the file"
 
 # No JSON object, or not to be edited without a loss: nothing of it is touched, and Docker lives on what it has.
 _NOT_EDITABLE: dict[str, str | bytes] = {
@@ -26,6 +33,23 @@ _NOT_EDITABLE: dict[str, str | bytes] = {
     "nested too deep": "[" * 5000 + "]" * 5000,
     "huge": '{"labels": [' + ", ".join(f'"a{number}=b"' for number in range(400_000)) + "]}",
 }
+_WHY = {
+    "truncated": "does not end",
+    "comments": "comments are not JSON",
+    "trailing comma": "a comma before a closing bracket",
+    "curly quotes": 'only "straight quotes" are JSON',
+    "two objects": "text after the end of the object",
+    "NUL": "text after the end of the object",
+    "NaN": "NaN and Infinity are not JSON",
+    "no UTF-8": "this is not UTF-8",
+    "UTF-16": "the file is UTF-16",
+    "duplicate keys": '"debug" is there twice',
+    "HTML": "the file must be one JSON object",
+    "nested too deep": "the file must be one JSON object",
+    "huge": "is larger than 4 MiB",
+}
+_UNKNOWN_TO_20 = {"odd numbers": "x-big", "unknown keys": "this", "wrong case": "Registry-Mirrors"}
+"""Keys that Docker 20.10 does not know, by our own table; later ones are asked."""
 # Valid JSON: ours goes in beside it, and not one letter of it is lost.
 _EDITABLE: dict[str, tuple[str, tuple[str, ...]]] = {
     "odd numbers": ('{"mtu": 1500, "x-big": 123456789012345678901234567890, "x-f": 1.50e1}\n', ("1.50e1",)),
@@ -46,24 +70,29 @@ _BAD_INSECURE = ("h/path", "", "ftp://x", "h:99999", "10.0.0.0/99", 5)
 
 def cases() -> Iterator[Case]:
     for name, content in _NOT_EDITABLE.items():
-        yield _left_alone(f"daemon.json: {name}", content)
+        yield _left_alone(f"daemon.json: {name}", content, _WHY[name])
     for name, (content, keeps) in _EDITABLE.items():
         files = {DAEMON_JSON: content}
         starts = not any(word in name for word in ("unknown", "wrong case", "odd", "nvidia"))
-        yield Case(f"daemon.json: {name}", r"daemon\.json", files=files, keeps=keeps, starts_again=starts)
+        case = Case(f"daemon.json: {name}", r"wrote daemon\.json", files=files, keeps=keeps, starts_again=starts)
+        if name in _UNKNOWN_TO_20:
+            ours = rf"daemon\.json: {_UNKNOWN_TO_20[name]}: Docker 20\.10 does not know this key.*{_NO_ACT}"
+            case = replace(case, conflict=_REFUSED, conflicts_on=dict.fromkeys(_BEFORE_23, ours))
+        yield case
     for name, content in (("empty", ""), ("blank", " \n"), ("null", "null\n"), ("BOM", b"\xef\xbb\xbf{}\n")):
         # Docker 20.10 does not start with a file that says nothing at all, so that one does not come back as it was.
         reverts = bool(content.strip())
-        case = Case(f"daemon.json: {name}", r"daemon\.json|converged", files={DAEMON_JSON: content})
+        case = Case(f"daemon.json: {name}", r"wrote daemon\.json", files={DAEMON_JSON: content})
         yield replace(case, starts_again=False, reverts=reverts)
     yield from _bad_lists()
     yield from _wrong_types()
     yield from _no_files()
 
 
-def _left_alone(name: str, content: str | bytes) -> Case:
+def _left_alone(name: str, content: str | bytes, why: str) -> Case:
+    conflict = rf"^docker: {DAEMON_JSON}: .*{why}.*{_LEFT}"
     files = {DAEMON_JSON: content}
-    return Case(name, r"daemon\.json", files=files, untouched=(DAEMON_JSON,), starts_again=False)
+    return Case(name, conflict=conflict, files=files, untouched=(DAEMON_JSON,), starts_again=False)
 
 
 def _bad_lists() -> Iterator[Case]:
@@ -71,15 +100,20 @@ def _bad_lists() -> Iterator[Case]:
     for value in _BAD_MIRRORS:
         files = {DAEMON_JSON: as_json({"registry-mirrors": [value], "dns": ["9.9.9.9"]})}
         # What a Docker that can be asked would not start with does not come back.
-        case = Case(f"mirrors of others, replaced: {value}", r"daemon\.json", files=files, keeps=('"9.9.9.9"',))
+        name = f"mirrors of others, replaced: {value}"
+        case = Case(name, r"wrote daemon\.json", files=files, keeps=('"9.9.9.9"',))
         yield replace(case, reverts=False)
     for value in _BAD_MIRRORS[:2]:
         files = {DAEMON_JSON: as_json({"registry-mirrors": [value]})}
-        case = Case(f"mirrors of others, kept: {value}", r"registry-mirrors|converged", _SETTING_ONLY, files)
+        case = Case(f"mirrors of others, kept: {value}", desired=_SETTING_ONLY, files=files)
+        case = replace(case, conflict=rf'daemon\.json: registry-mirrors: "{value}" .*{_NO_ACT}')
         yield replace(case, starts_again=False, keeps=(as_json([value])[4:-3].strip(),))
     for value in _BAD_INSECURE:
         files = {DAEMON_JSON: as_json({"insecure-registries": [value]})}
-        yield Case(f"insecure of others: {value}", r"insecure|daemon\.json", _INSECURE, files, starts_again=False)
+        name = f"insecure of others: {value}"
+        why = rf" must be a list of texts.*{_LEFT}" if value == 5 else rf': "{value}" .*{_NO_ACT}'
+        case = Case(name, desired=_INSECURE, files=files, starts_again=False)
+        yield replace(case, conflict=rf"daemon\.json: insecure-registries{why}")
 
 
 def _wrong_types() -> Iterator[Case]:
@@ -92,40 +126,62 @@ def _wrong_types() -> Iterator[Case]:
         ("features", True),
     ):
         files = {DAEMON_JSON: as_json({key: value})}
-        case = Case(f"wrong type: {key} {value}", r"daemon\.json", _INSECURE, files, starts_again=False)
-        yield replace(case, reverts=key != "registry-mirrors")
+        case = Case(f"wrong type: {key} {value}", desired=_INSECURE, files=files, starts_again=False)
+        yield replace(case, reverts=key != "registry-mirrors", **_of_type(key))
     files = {DAEMON_JSON: as_json({"hosts": ["tcp://127.0.0.1:2375"]})}
-    yield Case("hosts of others beside -H", r"hosts|daemon\.json", files=files, starts_again=False)
+    hosts = Case("hosts of others beside -H", files=files, starts_again=False)
+    yield replace(hosts, conflict=rf"daemon\.json: .*hosts.*{_NO_ACT}")
     files = {DAEMON_JSON: as_json({"log-driver": "bogus"})}
-    yield Case("log-driver of others", r"log-driver", files=files, starts_again=False)
+    driver = Case("log-driver of others", files=files, starts_again=False)
+    yield replace(driver, conflict=rf'daemon\.json: log-driver: "bogus" is no log driver.*{_NO_ACT}')
+
+
+def _of_type(key: str) -> dict[str, Any]:
+    """Mirrors are ours and replaced whole. Others' types are dockerd's to judge: before 23 by the reload that it does
+    not take."""
+    if key == "registry-mirrors":
+        return {"says": r"wrote daemon\.json"}
+    if key == "insecure-registries":
+        return {"conflict": rf"daemon\.json: insecure-registries must be a list of texts.*{_LEFT}"}
+    refused = r"daemon\.json: Docker did not take a reload with"
+    return {"conflict": _REFUSED, "conflicts_on": dict.fromkeys(_BEFORE_23, refused), "deadline_seconds": 90.0}
 
 
 def _no_files() -> Iterator[Case]:
     """Something else where the file should be; Docker runs, and goes on running."""
-    said, path = r"daemon\.json", DAEMON_JSON
-    for name, setup in (
-        ("a directory", f"mkdir -p {path}/x"),
-        ("a FIFO", f"mkfifo {path}"),
-        ("a dangling link", f"ln -s /nowhere/daemon.json {path}"),
-        ("a link to itself", f"ln -s daemon.json {path}"),
-        ("a link to a device", f"ln -s /dev/zero {path}"),
-        ("a link to a file elsewhere", f"echo '{{}}' > /root/daemon.json; ln -s /root/daemon.json {path}"),
-        ("a socket", f"python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"{path}\")'"),
+    path = DAEMON_JSON
+    for name, why, setup in (
+        ("a directory", "is a directory", f"mkdir -p {path}/x"),
+        ("a FIFO", "is a FIFO", f"mkfifo {path}"),
+        ("a dangling link", "link", f"ln -s /nowhere/daemon.json {path}"),
+        ("a link to itself", "link loop", f"ln -s daemon.json {path}"),
+        ("a link to a device", "leads outside", f"ln -s /dev/zero {path}"),
+        (
+            "a link to a file elsewhere",
+            "EACCES|leads outside",
+            f"echo '{{}}' > /root/daemon.json; ln -s /root/daemon.json {path}",
+        ),
+        ("a socket", "is a socket", f"python3 -c 'import socket; socket.socket(socket.AF_UNIX).bind(\"{path}\")'"),
     ):
-        yield Case(f"daemon.json is {name}", said, setup=setup, untouched=(path,), starts_again=False)
+        case = Case(f"daemon.json is {name}", setup=setup, untouched=(path,), starts_again=False)
+        yield replace(case, conflict=rf"^docker: {path}: .*({why}).*{_LEFT}")
     for name, setup, cleanup in (
         ("immutable", f"chattr +i {path}", f"chattr -i {path}"),
         ("append-only", f"chattr +a {path}", f"chattr -a {path}"),
         ("bind-mounted", f"cp {path} /root/mounted; mount --bind /root/mounted {path}", f"umount -l {path}"),
     ):
-        case = Case(f"daemon.json is {name}", said, files={path: _SOME}, setup=setup, cleanup=cleanup)
+        # What the kernel refuses is no conflict but a failure, which is told with the file.
+        case = Case(
+            f"daemon.json is {name}", rf"{path}: .*(EPERM|EBUSY)", files={path: _SOME}, setup=setup, cleanup=cleanup
+        )
         case = replace(case, untouched=(path,), heal=cleanup, desired=GOOD, reverts=name != "bind-mounted")
         yield replace(case, not_on=NO_BIND_MOUNTS if name == "bind-mounted" else ())
-    for name, setup in (
-        ("of mode 000", f"chmod 000 {path}"),
-        ("of another user", f"chown 1000:1000 {path}; chmod 600 {path}"),
-        ("a hard link", f"ln {path} /root/second-name-$$"),
+    # The service has no capability to read what root may not.
+    closed = rf"^docker: {path}: permission denied \(EACCES\).*{_LEFT}"
+    for name, conflict, setup in (
+        ("of mode 000", closed, f"chmod 000 {path}"),
+        ("of another user", closed, f"chown 1000:1000 {path}; chmod 600 {path}"),
+        ("a hard link", "", f"ln {path} /root/second-name-$$"),
     ):
-        yield Case(
-            f"daemon.json is {name}", said, files={path: _SOME}, setup=setup, keeps=('"log-driver": "json-file"',)
-        )
+        case = Case(f"daemon.json is {name}", conflict=conflict, files={path: _SOME}, setup=setup)
+        yield replace(case, keeps=('"log-driver": "json-file"',))

@@ -1,6 +1,7 @@
 """Bad desired states: mirrors, registries and settings that no runtime takes, or takes and dies of."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tests.node.hostile.case import MIRROR, Case
 from tests.node.service import desired_state
@@ -55,38 +56,58 @@ _BAD_SETTINGS = {
     "debug": "{debug: 1}",
     "registry-mirrors": "{registry-mirrors: ['ftp://x']}",
 }
-_SOMETHING = r"settings|conflict|restart|reload|converged|docker"
+_KNOWN = {
+    "unknown key": r"debugg",
+    "log-driver": r'log-driver: "bogus" is no log driver that this Docker has',
+    "log-opts": r'log-opts: "max-sise" is an option that the log driver json-file does not know',
+    "storage-driver": r'storage-driver: "bogus" is no storage driver that this Docker has',
+    "hosts": r"hosts",
+    "bip": r"bip",
+    "bridge": r"bridge",
+    "data-root is a file": r"data-root",
+    "data-root is read-only": r"data-root",
+    "containerd": r"containerd",
+}
+"""What no Docker takes: a conflict names it on each suite. With the others either that, or Docker runs with it."""
+
+
+_WITH_CA = "version: 1\nregistries:\n  ghcr.io:\n    mirrors:\n      - {{url: https://m.example, ca: {}}}\n"
 
 
 def cases() -> Iterator[Case]:
     for name, url in _BAD_MIRRORS.items():
         text = f"version: 1\nregistries:\n  docker.io:\n    mirrors: [{url}]\n"
-        yield Case(f"mirror: {name}", r":4:\d+: registries\.docker\.io\.mirrors", text, is_invalid=True)
+        yield Case(f"mirror: {name}", r":4:\d+: registries\.docker\.io\.mirrors", desired=text, is_invalid=True)
     for name in _BAD_INSECURE:
         text = f"version: 1\nregistries:\n  {name}: {{insecure: true}}\n"
-        yield Case(f"insecure: {name}", r":3:\d+: registries", text, is_invalid=True)
+        yield Case(f"insecure: {name}", r":3:\d+: registries", desired=text, is_invalid=True)
     for name, settings in _BAD_SETTINGS.items():
         text = desired_state({"docker.io": [MIRROR]}, f"{{settings: {settings}}}")
         is_invalid = name in _REFUSED_BY_CHECK
-        yield Case(f"setting: {name}", _SOMETHING, text, is_invalid=is_invalid, deadline_seconds=200)
+        case = Case(f"setting: {name}", desired=text, is_invalid=is_invalid, deadline_seconds=200)
+        key = settings[1:].partition(":")[0]
+        named = rf"^docker: /etc/docker/daemon\.json: .*{_KNOWN.get(name, key)}"
+        if is_invalid:
+            yield replace(case, says=rf"mirror-agent\.yaml:\d+:\d+: docker\.settings\.{key}: ")
+        else:
+            yield replace(case, conflict=named, or_runs=name not in _KNOWN)
     yield Case(
-        "mirror with a path", r"path|converged", desired_state({"docker.io": [f"{MIRROR}/hub"], "ghcr.io": [MIRROR]})
+        "mirror with a path", r"converged", desired=desired_state({"docker.io": [f"{MIRROR}/hub"], "ghcr.io": [MIRROR]})
     )
     yield Case(
         "300 mirrors",
-        r"converged|:\d+:",
-        desired_state({"docker.io": [f"http://127.0.0.1:{p}" for p in range(6000, 6030)]}),
+        desired=desired_state({"docker.io": [f"http://127.0.0.1:{p}" for p in range(6000, 6030)]}),
     )
     yield Case(
         "dead mirrors", desired=desired_state({"docker.io": ["http://127.0.0.1:1"], "ghcr.io": ["http://10.255.255.1"]})
     )
     yield Case(
         "certificates that do not exist", r"/nowhere\.pem",
-        "version: 1\nregistries:\n  ghcr.io:\n    mirrors:\n      - {url: https://m.example, ca: /nowhere.pem}\n",
+        desired=_WITH_CA.format("/nowhere.pem"),
     )  # fmt: skip
     yield Case(
         "a certificate that is none", r"/etc/hostname",
-        "version: 1\nregistries:\n  ghcr.io:\n    mirrors:\n      - {url: https://m.example, ca: /etc/hostname}\n",
+        desired=_WITH_CA.format("/etc/hostname"),
     )  # fmt: skip
 
 
