@@ -79,7 +79,16 @@ def test_it_is_nobody_and_its_verdicts_outlive_it(rig: Rig) -> None:
     probe(node)
     assert samples(node)[:2] == before
     assert verdicts(node)[rig.second.url] is Verdict.OK
-    assert node.messages(PROBE, cursor) == []
+    assert [line for line in node.messages(PROBE, cursor) if not _NO_CONTROLLER.search(line)] == _said_by(node, runs=2)
+
+
+_NO_CONTROLLER = re.compile(r"Failed to read \S+ for control group .*, ignoring")
+"""Nodes in these tests have no cgroup controllers, which systemd 262 says at each start."""
+
+
+def _said_by(node: Node, runs: int) -> list[str]:
+    """systemd 247 tells of each end in a line that LogLevelMax= does not keep out."""
+    return [f"{PROBE}: Succeeded."] * runs if node.suite == "bullseye" else []
 
 
 _AS_THE_DAEMON = """
@@ -125,10 +134,7 @@ def test_the_unit_is_hardened(rig: Rig) -> None:
     assert float(found[1]) <= WORST_EXPOSURE, text
     units = [f"/lib/systemd/system/{name}" for name in (PROBE, PROBE_TIMER)]
     checked = rig.node.run(["systemd-analyze", "verify", "--man=no", *units], check=False)
-    about_us = [line for line in checked.err.splitlines() if "mirror-agent-probe" in line]
-    if rig.node.suite == "bullseye":
-        about_us = [line for line in about_us if "'PrivateIPC' in section 'Service', ignoring" not in line]
-    assert about_us == []
+    assert [line for line in checked.err.splitlines() if "mirror-agent-probe" in line] == []
 
 
 @pytest.mark.usefixtures("service")
