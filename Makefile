@@ -9,8 +9,9 @@ SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run
 ARCH ?= amd64
 SUITES := --suite bullseye --suite bookworm --suite trixie --suite forky
 BENCH ?=
+FAILOVER ?=
 
-.PHONY: help setup run test lint types format unit node packaged soak hostile coverage golden schema bench package clean
+.PHONY: help setup run test lint types format unit node packaged soak hostile failover coverage golden schema bench package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,6 +54,9 @@ soak: setup ## the crash walks in full: every system call, 2,000 instants (some 
 hostile: setup ## every hostile configuration on a node of each suite, installed from the package (root; some hours)
 	MIRROR_AGENT_SOAK=1 MIRROR_AGENT_NODE_INSTALL=package tests/run.sh tests/node/test_hostile.py tests/node/test_import.py \
 		--suite bullseye --suite bookworm --suite trixie --suite forky
+
+failover: setup ## what a dead first mirror costs a pull, without failover and with it, on three nodes (root; some ten minutes)
+	$(VENV)/python -m tests.node.failover_table $(FAILOVER)
 
 coverage: setup ## which lines and branches the quick tests never reach (of what runs in their own process)
 	$(VENV)/coverage run -m pytest -p no:cacheprovider -q --quick tests/unit tests/cases

@@ -168,6 +168,7 @@ class Daemon:
     def _reload(self) -> None:
         systemd.reloading()
         self.keeper.repeat()
+        self.keeper.probing.listen()
         self._look_with_acts(forced=True)
         systemd.ready(self._status_line())
 

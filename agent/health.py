@@ -43,6 +43,8 @@ CALM_SECONDS = 6 * 3600.0
 SUSPECT_SECONDS = 15.0
 """How soon a mirror is looked at again whose last probe failed, or, if it is out, did not."""
 OUT_AT_MOST_SECONDS = 300.0
+SECOND_LOOK_SECONDS = 60.0
+"""How soon a mirror that is new, or just well again, is looked at once more: then its content too."""
 CLOSEST_SECONDS = 5.0
 """Verdicts that are nearer to each other count as one, whoever makes them."""
 ORDER_HOLD_SECONDS = 3600.0
@@ -280,6 +282,7 @@ def targets(desired: DesiredState, health: Health, nudged: Mapping[Key, float], 
             timeout_seconds=desired.health.timeout_seconds,
             due=_due(health.of(name, url), desired.health, nudged.get((name, url), 0.0), seed),
             is_partial=is_partial(mirror),
+            checks_content=_checks_content(health.of(name, url), nudged.get((name, url), 0.0)),
         )
         for (name, url), mirror in _mirrors(desired)
     )
@@ -307,6 +310,16 @@ def _due(mirror: MirrorHealth, settings: HealthSettings, nudged_at: float, seed:
     return due
 
 
+def _checks_content(mirror: MirrorHealth, nudged_at: float) -> bool:
+    """Heads tell of an outage, not of wrong bytes, on which pulls fail: so what a mirror serves is looked at in its
+    second probe, and where a runtime has had trouble with it."""
+    return bool(mirror.probed_at) and (_is_new(mirror) or nudged_at > mirror.probed_at)
+
+
+def _is_new(mirror: MirrorHealth) -> bool:
+    return mirror.verdict is Verdict.OK and mirror.good == 1 and not mirror.is_out
+
+
 def _wait(mirror: MirrorHealth, settings: HealthSettings) -> float:
     """A mirror that is in doubt is looked at soon, one that stays out ever more rarely, one that works at leisure."""
     if mirror.is_out and mirror.bad:
@@ -314,7 +327,9 @@ def _wait(mirror: MirrorHealth, settings: HealthSettings) -> float:
         return min(SUSPECT_SECONDS * 2.0 ** min(beyond + 1, 16), OUT_AT_MOST_SECONDS, settings.interval_seconds)
     if mirror.is_out:
         return min(SUSPECT_SECONDS * 2, settings.interval_seconds)
-    return min(SUSPECT_SECONDS, settings.interval_seconds) if mirror.bad else settings.interval_seconds
+    if mirror.bad:
+        return min(SUSPECT_SECONDS, settings.interval_seconds)
+    return min(SECOND_LOOK_SECONDS, settings.interval_seconds) if _is_new(mirror) else settings.interval_seconds
 
 
 def _mirrors(desired: DesiredState) -> Iterable[tuple[Key, Mirror]]:

@@ -6,11 +6,10 @@ starts the probe's unit when something is due, and reads the verdicts like somet
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from agent import health, systemd
+from agent import health, heard, systemd
 from agent.errors import HostError
 from agent.events import Event, Kind, Level
 from agent.health import Change, Health, Key, What
@@ -26,11 +25,7 @@ AGAIN_SECONDS = 60.0
 """How soon the probe is started anew if a start of it has brought no verdict."""
 
 _MACHINE_ID = "/etc/machine-id"
-_CONTAINERD = "containerd.service"
-_JOURNALCTL = "/usr/bin/journalctl"
-_MOST_LINES = 1000
-_PASSED_OVER = re.compile(r'msg="trying next host\b.* host="?([^\s"]+)')
-"""containerd's line about a mirror that did not serve it, since 1.4: remotes/docker/resolver.go, fetcher.go @ v1.7."""
+_RUNTIMES = ("containerd.service", "docker.service")
 
 
 @dataclass
@@ -38,7 +33,7 @@ class Probing:
     """One desired state after the other goes through `look`, and comes back with the mirrors that are asked now.
 
     `has_news` says whether the last look brought verdicts, `moves` which mirrors it took out or put back,
-    `is_nudged` whether a runtime was heard to pass one over since."""
+    `is_nudged` whether a runtime was heard to have trouble with one since."""
 
     host: RealHost
     emit: Callable[[Event], None]
@@ -61,6 +56,7 @@ class Probing:
         self.known = health.decode(self._stored, self._now())
         machine = self.host.read(_MACHINE_ID)
         self._seed = machine.content.decode("ascii", "replace").strip() if isinstance(machine, Regular) else ""
+        self._listened_at = self._now()
 
     def look(self, desired: DesiredState) -> DesiredState:
         """What is desired, with the mirrors that are asked now. Never raises for what the machine does."""
@@ -99,19 +95,15 @@ class Probing:
             self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path, action="probe", outcome="failed"))
 
     def listen(self) -> None:
-        """What containerd says in the journal about mirrors that it passed over, since the last time: they are looked
-        at before their interval is over."""
+        """What runtimes have said in the journal since the last time about mirrors that they had trouble with: those
+        are looked at before their interval is over."""
         since, now = self._listened_at, self._now()
         self._listened_at = now
-        if not self._targets or not 0 < since <= now:
+        if not (self._targets and self.host.places.has_units) or since > now:
             return
-        what = (f"--unit={_CONTAINERD}", f"--since=@{since:.0f}", f"--lines={_MOST_LINES}")
-        said = self.host.command((_JOURNALCTL, "--quiet", "--output=cat", *what))
-        hosts = set(passed_over(said.stdout.splitlines() if said is not None else ()))
-        for target in self._targets:
-            if target.url.partition("://")[2].partition("/")[0] in hosts:
-                self._nudged[target.key] = now
-                self.is_nudged = True
+        doubtful = heard.troubles(systemd.said(_RUNTIMES, since), self._targets)
+        self._nudged |= dict.fromkeys(doubtful, now)
+        self.is_nudged |= bool(doubtful)
 
     # --- files -----------------------------------------------------------------------------------------------------
 
@@ -141,11 +133,6 @@ class Probing:
 
     def _now(self) -> float:
         return self.host.now().unix_seconds
-
-
-def passed_over(lines: Iterable[str]) -> Iterable[str]:
-    """The hosts that these lines of containerd's log name as passed over."""
-    return (found[1] for line in lines if (found := _PASSED_OVER.search(line)))
 
 
 def event_of(change: Change, generation: str) -> Event:

@@ -174,6 +174,14 @@ def start_soon(name: str) -> None:
     _order("start", name)
 
 
+def said(units: Sequence[str], since: float) -> list[str]:
+    """What these units have written into the journal since then (Unix seconds), the last thousand lines of it; nothing
+    if the journal cannot be read."""
+    names = (f"--unit={unit}" for unit in units)
+    read = run(("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=1000", f"--since=@{int(since)}", *names))
+    return read.stdout.splitlines() if read is not None else []
+
+
 def _order(verb: str, name: str) -> None:
     """Ask for a job without waiting for it. Raises NotOrderedError if systemd takes no such order; one that has not
     answered in time may have taken it."""

@@ -28,7 +28,8 @@ MAX_SECONDS = 86_400.0
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
     """A mirror of a registry and how it is probed: by which image, with which deadline in all, and not before `due`
-    (Unix seconds). `is_partial`: it gets headers or a certificate from runtimes that a probe does not have."""
+    (Unix seconds). `is_partial`: it gets headers or a certificate from runtimes that a probe does not have.
+    `checks_content`: what it serves is looked at too, not only what it says it has."""
 
     registry: str
     url: str
@@ -39,6 +40,7 @@ class ProbeTarget:
     timeout_seconds: float = 10.0
     due: float = 0.0
     is_partial: bool = False
+    checks_content: bool = False
 
     @property
     def key(self) -> tuple[str, str]:

@@ -63,8 +63,11 @@ def _target(session: Session, verdicts: Verdicts, wanted: ProbeTarget) -> Target
 
 
 def checks_content(target: ProbeTarget, last: Sample | None, now: float) -> bool:
-    """The first probe is short, so that a new list is soon known. One that was not well must show that it serves what
-    is right, else bad content would be found and forgotten by turns. Each of the others has a time of its own."""
+    """The first probe is short, so that a new list is soon known; the daemon says when it wants more. One that was not
+    well must show that it serves what is right, else bad content would be found and forgotten by turns. Each of the
+    others has a time of its own."""
+    if target.checks_content:
+        return True
     if last is None or last.verdict is not Verdict.OK:
         return last is not None
     shift = crc32("\n".join(target.key).encode())

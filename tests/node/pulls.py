@@ -33,10 +33,10 @@ class Reply:
     body: bytes
 
 
-def cri_pull(node: Node, image: str) -> Pull:
+def cri_pull(node: Node, image: str, timeout_seconds: int = PULL_TIMEOUT_SECONDS) -> Pull:
     """Ask containerd for `image` over its CRI socket, as kubelet does (PullImage, no credentials)."""
     began = time.monotonic()
-    reply = cri_call(node, "PullImage", _field(1, _field(1, image.encode())))
+    reply = cri_call(node, "PullImage", _field(1, _field(1, image.encode())), timeout_seconds)
     seconds = time.monotonic() - began
     if reply.status != 0:
         return Pull(ok=False, image_id="", error=reply.message, seconds=seconds)
@@ -49,24 +49,24 @@ def cri_remove(node: Node, image: str) -> None:
     assert reply.status == 0, reply
 
 
-def cri_call(node: Node, method: str, message: bytes) -> Reply:
+def cri_call(node: Node, method: str, message: bytes, timeout_seconds: int = PULL_TIMEOUT_SECONDS) -> Reply:
     """One unary call of runtime.v1.ImageService, or of v1alpha2 where containerd does not know v1."""
     reply = Reply(_UNIMPLEMENTED, "not called", b"")
     for version in CRI_VERSIONS:
-        reply = _grpc(node, f"runtime.{version}.ImageService/{method}", message)
+        reply = _grpc(node, f"runtime.{version}.ImageService/{method}", message, timeout_seconds)
         if reply.status != _UNIMPLEMENTED:
             break
     return reply
 
 
-def _grpc(node: Node, method: str, message: bytes) -> Reply:
+def _grpc(node: Node, method: str, message: bytes, timeout_seconds: int) -> Reply:
     command = [
         "curl", "-sS", "--http2-prior-knowledge", "--unix-socket", "/run/containerd/containerd.sock",
         "-H", "content-type: application/grpc", "-H", "te: trailers", "--data-binary", "@-",
         "-D", "/dev/stderr", "-o", "-", f"http://localhost/{method}",
     ]  # fmt: skip
     frame = b"\0" + struct.pack(">I", len(message)) + message
-    done = node.run(command, input=frame, check=False, timeout_seconds=PULL_TIMEOUT_SECONDS)
+    done = node.run(command, input=frame, check=False, timeout_seconds=timeout_seconds)
     headers = dict(line.lower().split(": ", 1) for line in done.err.splitlines() if ": " in line)
     if "grpc-status" not in headers:
         return Reply(-1, f"no gRPC answer (curl rc {done.rc}): {done.err}", b"")
@@ -92,10 +92,10 @@ def _first_string(body: bytes) -> str:
     return body[2 : 2 + body[1]].decode()
 
 
-def docker_pull(node: Node, image: str) -> Pull:
+def docker_pull(node: Node, image: str, timeout_seconds: int = PULL_TIMEOUT_SECONDS) -> Pull:
     """`docker pull`, and the id Docker knows the image by."""
     began = time.monotonic()
-    done = node.run(["docker", "pull", "-q", image], check=False, timeout_seconds=PULL_TIMEOUT_SECONDS)
+    done = node.run(["docker", "pull", "-q", image], check=False, timeout_seconds=timeout_seconds)
     seconds = time.monotonic() - began
     if not done.ok:
         return Pull(ok=False, image_id="", error=done.err.strip(), seconds=seconds)

@@ -15,7 +15,6 @@ from agent.health import Health, MirrorHealth
 from agent.keeper import Keeper
 from agent.model import DesiredState, HealthSettings, Mirror, Now, OnChange, Regular
 from agent.node import Places, RealHost
-from agent.probing import passed_over
 from agent.status import decode
 from agent.targets import Sample, decode_targets, encode_samples
 from agent.verdict import Verdict
@@ -198,18 +197,6 @@ def test_a_stranger_can_do_no_more_than_be_wrong(node: Node, what: str) -> None:
     node.said()
     node.look()
     assert (node.hosts, [event.message for event in node.events]) == ([A, B], [])
-
-
-def test_only_hosts_that_containerd_passed_over_are_named() -> None:
-    """The line of every version, and no other that speaks of hosts."""
-    lines = [
-        'time="x" level=info msg="trying next host" error="dial tcp: timeout" host=a.example',
-        'time="x" level=info msg="trying next host - response was http.StatusNotFound" host=b.example:5000',
-        'time="x" level=info msg="trying next host after status: 500 Internal" error="no" host="c.example" module=x',
-        'time="x" level=info msg="PullImage" image="docker.io/library/x" host=d.example',
-        "host=e.example",
-    ]
-    assert list(passed_over(lines)) == ["a.example", "b.example:5000", "c.example"]
 
 
 # --- Docker -----------------------------------------------------------------------------------------------------------

@@ -188,16 +188,18 @@ def test_the_fastest_comes_first_if_it_is_much_faster() -> None:
 
 
 def test_when_the_next_probe_is_due() -> None:
-    """At once, then at leisure; soon when in doubt, ever more rarely when out; not before a rate limit says; at once
-    when a runtime was seen to pass it over, if the last look was a minute ago."""
+    """At once, again in a minute, then at leisure; soon when in doubt, ever more rarely when out; not before a rate
+    limit says; at once when a runtime had trouble with it, if the last look was a minute ago."""
 
     def due(known: MirrorHealth, nudged: float = 0.0) -> float:
         state = desired(A)
         (target,) = targets(state, Health({(HUB, A): known}), {(HUB, A): nudged} if nudged else {}, "machine")
         return target.due
 
-    fresh = MirrorHealth(HUB, A, Verdict.OK, probed_at=START, good=1)
+    fresh = MirrorHealth(HUB, A, Verdict.OK, probed_at=START, good=2)
     assert 0.0 <= due(MirrorHealth(HUB, A)) <= 5.0
+    assert 54.0 <= due(replace(fresh, good=1)) - START <= 66.0
+    assert 540.0 <= due(replace(fresh, good=1, verdict=Verdict.RATE_LIMITED)) - START <= 660.0
     assert 540.0 <= due(fresh) - START <= 660.0
     assert 13.0 <= due(replace(fresh, bad=1, good=0)) - START <= 17.0
     out = replace(fresh, is_out=True, good=0)
@@ -213,9 +215,25 @@ def test_when_the_next_probe_is_due() -> None:
 
 def test_machines_do_not_ask_at_the_same_time() -> None:
     """A thousand nodes behind one address are spread over a fifth of the interval."""
-    known = Health({(HUB, A): MirrorHealth(HUB, A, Verdict.OK, probed_at=START, good=1)})
+    known = Health({(HUB, A): MirrorHealth(HUB, A, Verdict.OK, probed_at=START, good=2)})
     dues = [targets(desired(A), known, {}, f"machine {n}")[0].due - START for n in range(1000)]
     assert (min(dues) < 550.0, max(dues) > 650.0, len(set(dues)) > 990) == (True, True, True)
+
+
+def test_when_content_is_looked_at() -> None:
+    """Not at first, so that a new list is soon known; a minute later, and when a runtime has had trouble since the last
+    look: pulls fail on wrong bytes, and heads do not show them."""
+
+    def looks(known: MirrorHealth, nudged: float = 0.0) -> bool:
+        state = desired(A)
+        return targets(state, Health({(HUB, A): known}), {(HUB, A): nudged}, "")[0].checks_content
+
+    well = MirrorHealth(HUB, A, Verdict.OK, probed_at=START, good=1)
+    assert [looks(MirrorHealth(HUB, A)), looks(well), looks(replace(well, good=2))] == [False, True, False]
+    assert looks(replace(well, good=1, verdict=Verdict.DENIED)) is False
+    assert looks(replace(well, is_out=True, good=1)) is False
+    assert [looks(replace(well, good=9), START - 1.0), looks(replace(well, good=9), START + 1.0)] == [False, True]
+    assert looks(MirrorHealth(HUB, A), START) is False
 
 
 def test_images_are_those_of_the_desired_state_or_of_the_catalogue() -> None:

@@ -97,10 +97,11 @@ def test_when_a_target_is_due(due: float, at: float | None, expected: bool) -> N
 
 
 def test_content_is_asked_for_now_and_then() -> None:
-    """Never first; always where the last verdict was bad; of those that are well once in three hours, each at a time of
-    its own."""
+    """Not first, unless the daemon wants it; always where the last verdict was bad; of those that are well once in
+    three hours, each at a time of its own."""
     each = target("http://m")
     assert checks_content(each, None, 1e9) is False
+    assert checks_content(replace(each, checks_content=True), sample(each.url, at=1e9), 1e9) is True
     assert checks_content(each, sample(each.url, Verdict.WRONG_CONTENT, 1e9), 1e9 + 600) is True
     day = [1e9 + 600 * step for step in range(145)]
     asked = {
