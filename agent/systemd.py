@@ -178,7 +178,7 @@ def said(units: Sequence[str], since: float) -> list[str]:
     """What these units have written into the journal since then (Unix seconds), the last thousand lines of it; nothing
     if the journal cannot be read."""
     names = (f"--unit={unit}" for unit in units)
-    read = run(("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=1000", f"--since=@{int(since)}", *names))
+    read = run(("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=1000", f"--since=@{since:.6f}", *names))
     return read.stdout.splitlines() if read is not None else []
 
 
