@@ -29,6 +29,7 @@ class Asked:
         self._note = note
         self._has_units = has_units
         self._units: dict[str, tuple[str, UnitState]] = {}
+        self._is_concluded = self._has_moved = False
         self._ties: dict[str, UnitTies] = {}
         self._answers: dict[tuple[str, str], bytes | None] = {}
         self._cris: dict[str, Cri] = {}
@@ -40,6 +41,7 @@ class Asked:
         invocation = systemd.invocation_id(name)
         known = self._units.get(name)
         if known is None or known[0] != invocation:
+            self._has_moved |= known is not None and self._is_concluded
             self._answers.clear()
             self._cris.clear()
             known = (invocation, systemd.unit_state(name))
@@ -94,6 +96,14 @@ class Asked:
             return ()
         return tuple(os.fsdecode(word) for word in words[:-1])
 
+    def begin(self) -> None:
+        """A cycle begins, which decides on what it asks."""
+        self._is_concluded = self._has_moved = False
+
+    def conclude(self) -> None:
+        """It has decided: a unit that is found in another invocation from now on has moved."""
+        self._is_concluded = True
+
     def refresh(self) -> None:
         """Ask anew from now on; what a program said of files that have not changed stays, silence does not."""
         self._units.clear()
@@ -104,7 +114,7 @@ class Asked:
 
     def units_stand(self) -> bool:
         """Whether each unit that was asked about is still in the invocation, and at rest as it was."""
-        return all(_stands(name, *known) for name, known in self._units.items())
+        return not self._has_moved and all(_stands(name, *known) for name, known in self._units.items())
 
 
 def _stands(name: str, invocation: str, state: UnitState) -> bool:

@@ -99,6 +99,7 @@ class Keeper:
         self._account(self.state, self.result)
         if acts:
             self._warn(self.state)
+        self.host.conclude()
         return self.result
 
     def repeat(self) -> None:

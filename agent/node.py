@@ -80,6 +80,7 @@ class RealHost:
         self._listings: dict[str, tuple[Signature, tuple[str, ...] | None]] = {}
         self._listed: set[str] = set()
         self._directories: frozenset[str] | None = None
+        self._is_concluded = False
         self._store = Store(places.root, places.state_directory)
 
     @property
@@ -121,9 +122,9 @@ class RealHost:
         if signature is not None and known is not None and known[0] == signature:
             return known[1]
         state = self._files.read(path)
-        if signature is None and not isinstance(state, Absent):
+        if signature is None and not isinstance(state, Absent) and not self._is_concluded:
             self._facts[path] = _Fact(None, trusted=False)  # a dangling link has no signature, nor has what follows it
-        self._readings[path] = (self._kept(path), state)
+        self._readings[path] = (self._kept(path, signature), state)
         return state
 
     def list_directory(self, path: str) -> tuple[str, ...] | None:
@@ -133,7 +134,7 @@ class RealHost:
         if signature is not None and known is not None and known[0] == signature:
             return known[1]
         names = self._files.list_directory(path)
-        self._listings[path] = (self._kept(path), names)
+        self._listings[path] = (self._kept(path, signature), names)
         return names
 
     def exists(self, path: str) -> bool:
@@ -271,6 +272,14 @@ class RealHost:
         self._facts.clear()
         self._listed.clear()
         self._directories = None
+        self._is_concluded = False
+        self._asked.begin()
+
+    def conclude(self) -> None:
+        """The cycle has decided. What is read from now on, for a report, is no fact of it: else a change that came in
+        between would count as known, although nobody has acted on it."""
+        self._is_concluded = True
+        self._asked.conclude()
 
     def unchanged(self) -> bool:
         """Whether every fact of the last cycle still holds, by stat and readlink alone."""
@@ -306,14 +315,15 @@ class RealHost:
 
     def _note(self, path: str) -> Signature:
         signature = self._files.signature(path)
-        if path not in self._facts or self._facts[path].signature != signature:
+        known = self._facts.get(path)
+        if known is None or (known.signature != signature and not self._is_concluded):
             self._facts[path] = _Fact(signature, _is_settled(signature))
         return signature
 
-    def _kept(self, path: str) -> Signature:
+    def _kept(self, path: str, signature: Signature) -> Signature:
         """The signature under which what was just read may be used again, None if it may not."""
         fact = self._facts[path]
-        return fact.signature if fact.trusted else None
+        return signature if fact.trusted and fact.signature == signature else None
 
     def _make_directories(self, path: str, mode: int) -> None:
         """Below a root other than / the parents may be missing too."""

@@ -41,6 +41,31 @@ def test_an_unchanged_file_is_not_opened_again(root: Path) -> None:
     assert host.read(PATH) is host.read(PATH)
 
 
+def test_what_changes_behind_a_cycle_is_a_change_whoever_reads_it(root: Path) -> None:
+    """A file that is changed when the cycle has decided, and then read for a report, is not what the cycle relied on:
+    it has to be looked at again. The report has what stands there, and the next cycle relies on that."""
+    target = root / "etc/docker/daemon.json"
+    age(target, 0.06)
+    host = RealHost(places(root))
+    host.begin()
+    host.read(PATH)
+    host.list_directory("/etc/docker")
+    host.conclude()
+    assert host.unchanged()
+    target.write_text('{"debug": true}')
+    (root / "etc/docker/new").write_text("")
+    age(target, 0.06)
+    found = host.read(PATH)
+    assert (isinstance(found, Regular) and found.content, host.list_directory("/etc/docker")) == (
+        b'{"debug": true}', ("daemon.json", "new"),
+    )  # fmt: skip
+    assert not host.unchanged()
+    host.begin()
+    assert isinstance(found := host.read(PATH), Regular)
+    host.conclude()
+    assert (found.content, host.unchanged()) == (b'{"debug": true}', True)
+
+
 def test_a_file_changed_just_now_is_read_again(root: Path) -> None:
     """Within one tick of its timestamps a file can change twice and look the same; such a reading is never trusted."""
     host = RealHost(places(root))
