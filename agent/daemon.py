@@ -144,6 +144,8 @@ class Daemon:
 
     def _on_closed(self, now: float) -> None:
         if self.host.unchanged():
+            # It may be a directory that now has to be watched: a hint that something was made waits behind this one.
+            self._watch()
             return
         if self._look(acts=False) or self.keeper.probing.has_news:
             self._force = True

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import shutil
 import signal
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from queue import SimpleQueue
 
 import pytest
 
@@ -72,6 +74,49 @@ def test_every_reload_of_a_broken_file_is_answered(machine: Machine) -> None:
     once = machine.lines(Kind.INVALID)
     machine.live(Token.RELOAD, Token.RELOAD)
     assert (len(once), machine.lines(Kind.INVALID)) == (2, once * 3)
+
+
+class Busy(SimpleQueue[Token]):
+    """A queue in which hints wait behind others: what is put is noted, what is got comes from a script."""
+
+    def __init__(self, *steps: Callable[[], Token]) -> None:
+        self.noted: list[Token] = []
+        self._steps = list(steps)
+
+    def put(self, item: Token, block: bool = True, timeout: float | None = None) -> None:  # noqa: ARG002
+        self.noted.append(item)
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Token:  # noqa: ARG002
+        return self._steps.pop(0)()
+
+
+def test_a_directory_that_appears_behind_another_hint_is_watched(machine: Machine) -> None:
+    """systemd makes the probe's directory and writes something else (its lock of /etc/passwd) in the same moment. The
+    greater hint swallows the other one and finds nothing changed, but the directory has to be watched from then on."""
+    machine.desire(f"{GOOD}health: {{enabled: true}}\n")
+    directory = machine.root / "run/private/mirror-agent-probe"
+
+    def has_settled() -> Token:
+        time.sleep(0.3)
+        return Token.RELOAD
+
+    def appears() -> Token:
+        directory.mkdir(parents=True)
+        (machine.root / "run/mirror-agent-probe").symlink_to("private/mirror-agent-probe")
+        return Token.CLOSED
+
+    def is_written() -> Token:
+        time.sleep(0.2)
+        queue.noted.clear()
+        (directory / "verdicts.json").write_text("{}")
+        deadline = time.monotonic() + 10.0
+        while Token.CLOSED not in queue.noted and time.monotonic() < deadline:
+            time.sleep(0.01)
+        return Token.STOP
+
+    queue = Busy(has_settled, appears, is_written)
+    Daemon(Places(root=str(machine.root)), CONFIG, machine.said.append, tokens=queue).run()
+    assert Token.CLOSED in queue.noted
 
 
 def test_metrics_last_as_long_as_the_daemon(machine: Machine) -> None:
