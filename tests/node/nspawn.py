@@ -42,8 +42,10 @@ def scratch_directory(name: str) -> Iterator[Path]:
     base = Path(os.environ.get("MIRROR_AGENT_NODE_SCRATCH") or "/var/tmp")
     _sweep(base)
     path = Path(tempfile.mkdtemp(prefix=f"{_SCRATCH_PREFIX}{name}-", dir=base))
-    with (path / "in-use").open("w") as mark:
+    with (path / "new").open("w") as mark:
+        # Locked before it has the name by which another run would take it for left behind.
         fcntl.flock(mark, fcntl.LOCK_SH)
+        (path / "new").rename(path / "in-use")
         try:
             yield path
         finally:
