@@ -24,10 +24,12 @@ _FAILED_LINE = re.compile(r'\bmsg="PullImage \\"([^\\"]+)\\" failed" error="(.*)
 _DOCKER_WENT_ON = re.compile(r"Attempting next endpoint for pull after error\b(?:.*?\bhttps?://([^/\s\"\\]+)/)?")
 """Docker's own image store (distribution/pull.go @ 20.10 to 28); not every error names the mirror."""
 _NOBODYS_FAULT = re.compile(
-    "not found|manifest unknown|name unknown|403 Forbidden|401 Unauthorized|unauthorized|authorization failed"
-    "|denied|no basic auth credentials"
+    "not found|manifest unknown|name unknown|403 Forbidden|401 Unauthorized|HTTP 40[134] |unauthorized"
+    "|authorization failed|denied|no basic auth credentials"
 )
 """An image that does not exist, or not for everybody, says nothing about a mirror."""
+_WRONG_CONTENT = re.compile("unexpected (?:media type|commit digest)|failed size validation")
+"""This does, although containerd calls a web page "not found" too."""
 
 
 def troubles(lines: Iterable[str], targets: Iterable[ProbeTarget]) -> set[tuple[str, str]]:
@@ -52,7 +54,7 @@ def _of_text(line: str) -> tuple[str, str]:
     if found := _FAILED_LINE.search(line):
         return "", _registry(found[1], found[2])
     if found := _DOCKER_WENT_ON.search(line):
-        return (found[1], "") if found[1] else ("", "" if _NOBODYS_FAULT.search(line) else DOCKER_HUB)
+        return (found[1], "") if found[1] else ("", "" if _says_nothing(line) else DOCKER_HUB)
     return "", ""
 
 
@@ -70,8 +72,12 @@ def _of_json(line: str) -> tuple[str, str]:
     return _of_text(message) if _DOCKER_WENT_ON.match(message) else ("", "")
 
 
+def _says_nothing(why: str) -> bool:
+    return bool(_NOBODYS_FAULT.search(why)) and not _WRONG_CONTENT.search(why)
+
+
 def _registry(name: str, why: str) -> str:
-    if _NOBODYS_FAULT.search(why):
+    if _says_nothing(why):
         return ""
     try:
         return image.parse(name).registry

@@ -43,7 +43,9 @@ def test_mirrors_that_were_passed_over(line: str, doubtful: set[tuple[str, str]]
         ("Get https://a.example/v2/: net/http: request canceled while waiting for connection", {HUB_A, GHCR_A}),
         (r"Get \"https://registry-1.docker.io/v2/\": net/http: TLS handshake timeout", set()),
         ("received unexpected HTTP status: 500 Internal Server Error", {HUB_A, HUB_B}),
+        ("manifest invalid: manifest invalid", {HUB_A, HUB_B}),
         ("manifest unknown: manifest unknown", set()),
+        ("error parsing HTTP 403 response body: no error details found in HTTP response body", set()),
         ("unauthorized: authentication required", set()),
     ],
 )
@@ -82,6 +84,10 @@ def failed(image: str, why: str) -> str:
     [
         (failed("docker.io/library/x:1", "failed to copy: unexpected commit digest sha256:1"), {HUB_A, HUB_B}),
         (failed("ghcr.io/o/x@sha256:" + "0" * 64, "unexpected media type text/html"), {GHCR_A}),
+        (
+            failed("ghcr.io/o/x", "code = NotFound desc = unexpected media type text/html for sha256:1: not found"),
+            {GHCR_A},
+        ),
         (failed("quay.io/o/x", "context deadline exceeded"), {OTHER}),
         (failed("x", "unexpected EOF"), {HUB_A, HUB_B}),
         (failed("docker.io/library/typo", "docker.io/library/typo: not found"), set()),
