@@ -53,9 +53,10 @@ class Progress:
         return seconds
 
     def overdue(self) -> Finding:
-        """What it means that the deadline has come."""
-        is_silent = self.stage in {Stage.LOOK_UP, Stage.CONNECT}
-        return Finding(Verdict.UNREACHABLE if is_silent else Verdict.HANGING, self.at(self.stage.value))
+        """What it means that the deadline has come. A mirror that has answered before took its time for that."""
+        stage = Stage.ANSWER if self.requests > 1 and not self.place else self.stage
+        is_silent = stage in {Stage.LOOK_UP, Stage.CONNECT}
+        return Finding(Verdict.UNREACHABLE if is_silent else Verdict.HANGING, self.at(stage.value))
 
     def at(self, seen: str) -> str:
         """What was seen, with the host if it is not the mirror's own."""

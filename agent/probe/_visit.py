@@ -18,7 +18,10 @@ _MOST_MANIFEST_BYTES = 1024 * 1024
 def visit(target: Target, progress: Progress) -> Finding:
     """The finding. Raises nothing but what is a bug."""
     try:
-        return _Visit(target, Exchange(target.mirror, progress)).made()
+        finding = _Visit(target, Exchange(target.mirror, progress)).made()
+        if finding.verdict is Verdict.OK:
+            progress.left()
+        return finding
     except Found as end:
         return end.finding
     except TimeoutError:

@@ -21,6 +21,8 @@ import pytest
 from agent.image import Image, parse
 from agent.model import ClientPair, Header, Mirror
 from agent.probe import Finding, Limits, Result, Target, Verdict, probe
+from agent.probe._transport import Progress
+from agent.probe._visit import visit
 from tests.mirrors import (
     IMAGE,
     INDEX_TYPE,
@@ -622,6 +624,37 @@ def test_one_that_breaks_a_probe_breaks_no_other(monkeypatch: pytest.MonkeyPatch
         details = {each.finding.verdict: each.finding.detail for each in probe(targets[:1], Limits(LONG_SECONDS))}
         assert [each.finding.verdict for each in probe(targets[1:], Limits(LONG_SECONDS))] == [Verdict.FAILING]
     assert "ZeroDivisionError" in details[Verdict.FAILING]
+
+
+def test_an_answer_behind_the_deadline_is_none() -> None:
+    """A read that is woken late finds its data instead of the deadline; on a busy node a mirror that is too slow was
+    fine by turns, and not out for minutes. Here the deadline has passed while the last answer was on its way."""
+
+    def serve(request: Request, connection: socket.socket) -> None:
+        if request.method == "HEAD":
+            time.sleep(0.3)
+            progress.deadline = time.monotonic() - 0.001
+        registry(image_answers())(request, connection)
+
+    progress = Progress(time.monotonic() + LONG_SECONDS)
+    with serving(serve) as server:
+        finding = visit(Target(Mirror(server.url), HELLO), progress)
+    assert finding == Finding(Verdict.HANGING, "takes the request and does not answer, or too slowly")
+
+
+def test_who_has_answered_before_drops_no_packets() -> None:
+    """A mirror that takes all the time for its first answer is too slow, although the next connection is what there was
+    no time for."""
+
+    def serve(request: Request, connection: socket.socket) -> None:
+        time.sleep(0.3)
+        progress.deadline = time.monotonic() - 0.001
+        registry(image_answers())(request, connection)
+
+    progress = Progress(time.monotonic() + LONG_SECONDS)
+    with serving(serve) as server:
+        finding = visit(Target(Mirror(server.url), HELLO), progress)
+    assert finding == Finding(Verdict.HANGING, "takes the request and does not answer, or too slowly")
 
 
 def test_nothing_is_left_open() -> None:
