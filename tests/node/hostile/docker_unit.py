@@ -107,8 +107,8 @@ def _starts() -> Iterator[Case]:
     )  # fmt: skip
     yield Case(
         "no /bin/kill", r"docker: reloaded, and the daemon confirms it", desired=_DEBUG,
-        setup="mv /usr/bin/kill /usr/bin/kill.away",
-        cleanup="mv /usr/bin/kill.away /usr/bin/kill",
+        setup="mv /bin/kill /bin/kill.away",
+        cleanup="mv /bin/kill.away /bin/kill",
     )  # fmt: skip
 
 
