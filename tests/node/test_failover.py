@@ -55,11 +55,10 @@ def remember(node: Node, *mirrors: MirrorHealth) -> None:
 
 
 def is_out(url: str, verdict: Verdict = Verdict.HANGING) -> MirrorHealth:
-    """A mirror of Docker Hub that was taken out just now."""
+    """A mirror of Docker Hub that was taken out just now; its next probe is due in some seconds."""
     now = time.time()
-    return MirrorHealth(
-        "docker.io", url, verdict, "as it was", since=now, probed_at=now, bad=2, is_out=True, moved_at=now, outages=1
-    )
+    out = MirrorHealth("docker.io", url, verdict, "as it was", since=now, is_out=True, moved_at=now, outages=1)
+    return replace(out, probed_at=now - 25.0, bad=2)
 
 
 def is_well(url: str) -> MirrorHealth:
