@@ -33,6 +33,8 @@ from tests.packages import Packages
 ROUNDS = 50 if os.environ.get("MIRROR_AGENT_SOAK") == "1" else 4
 # An upgrade in between: the new agent starts first.
 DEADLINE_SECONDS = 40.0
+# Debian 11's containerd is restarted for a change of its mirrors, at most once a minute.
+RESTART_DEADLINE_SECONDS = 90.0
 
 
 # --- one life ---------------------------------------------------------------------------------------------------------
@@ -149,8 +151,7 @@ def test_upgrades_while_edits_come_in(bare: Rig, packages: Packages, newer: Pack
             service.await_mirror("docker.io", urls[last], DEADLINE_SECONDS)
             service.await_mirror("ghcr.io", urls[last], DEADLINE_SECONDS)
             service.await_docker(urls[last], deadline_seconds=DEADLINE_SECONDS)
-    # Debian 11's containerd is restarted for it, at most once a minute.
-    service.await_nothing_pending(90)
+    service.await_nothing_pending(RESTART_DEADLINE_SECONDS)
     print(f"{ROUNDS} rounds; the reader {seen[-1]}")
     assert [line for line in seen if not line.startswith("looked")] == []
     assert int(seen[-1].split()[1]) > 100 * ROUNDS
@@ -228,7 +229,7 @@ def test_a_state_of_another_version_does_no_harm(bare: Rig, packages: Packages, 
     service.desire(desired_state({"docker.io": [bare.second.url]}))
     service.await_mirror("docker.io", bare.second.url)
     wait_until(lambda: not node.exists(hosts_path("ghcr.io")), DEADLINE_SECONDS, "ghcr.io given back")
-    service.await_nothing_pending()
+    service.await_nothing_pending(RESTART_DEADLINE_SECONDS)
     assert (service.cli("--version").out.split()[-1], LATER in node.text(LEDGER)) == (packages.version, True)
     assert "ghcr.io" not in node.text(LEDGER)
     install(bare, newer.deb)
