@@ -232,6 +232,9 @@ class KeptDocker(DockerHost):
     def begin(self) -> None:
         """Nothing is cached."""
 
+    def conclude(self) -> None:
+        """Nothing is remembered of a look."""
+
     def sweep(self) -> tuple[Event, ...]:
         """Nothing is left over."""
         return ()
