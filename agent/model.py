@@ -283,9 +283,10 @@ _IN_MOTION = frozenset(
 class UnitState:
     """A unit as systemd reports it. `started_at` is the main process's start in Unix seconds (0.0: not running);
     `starting_since` is when the start that is under way began (0.0: none is); `at_rest_since` is when it last ended or
-    failed (0.0: never), which to forget a failure (reset-failed) does not change; `automatic_restarts` is how often
-    systemd has started it anew by itself since somebody last started it; one that `is_masked` may run, and once it has
-    ended systemd does not start it again; with `has_job` systemd was told to start, stop or restart it, and has not
+    failed (0.0: never), which to forget a failure (reset-failed) does not change; both are worked out anew at each
+    look, to the microsecond, so they make no two states different. `automatic_restarts` is how often systemd has
+    started it anew by itself since somebody last started it; one that `is_masked` may run, and once it has ended
+    systemd does not start it again; with `has_job` systemd was told to start, stop or restart it, and has not
     finished."""
 
     active: ActiveState = ActiveState.OFF
@@ -295,8 +296,8 @@ class UnitState:
     invocation_id: str = ""
     started_at: float = 0.0
     is_masked: bool = False
-    starting_since: float = 0.0
-    at_rest_since: float = 0.0
+    starting_since: float = field(default=0.0, compare=False)
+    at_rest_since: float = field(default=0.0, compare=False)
     automatic_restarts: int = 0
     has_job: bool = False
 

@@ -94,12 +94,12 @@ def test_the_agent_is_killed_in_the_middle(rig: Rig, service: Service, after: st
 
 
 def test_the_agent_is_killed_between_the_steps_of_a_start(rig: Rig, service: Service) -> None:
-    """systemd has forgotten that Docker failed, and was not told to start it: the next start of the agent does that."""
+    """systemd has forgotten that Docker failed, and was not told to start it: the next start of the agent does that, if
+    systemd does not try again by itself."""
     node, hostile = rig.node, BAD_VALUES["a data-root below a file"]
     with standing_docker(node, hostile) as before, systemctl_that_kills(node):
         start_with(service, hostile)
         wait_until(lambda: not node.exists(KILLS), 60.0, "the kill")
-        assert node.show("docker.service", "ActiveState") == {"ActiveState": "inactive"}
         await_verdict(service, hostile, 90.0)
         await_standing(node, before)
 
