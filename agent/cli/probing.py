@@ -12,6 +12,7 @@ from agent.cli.session import FAILED, FINE, Session
 from agent.cli.terminal import Paint, Terminal, plain, table, width_of
 from agent.desired.urls import canonical_url, path_of
 from agent.errors import MirrorAgentError
+from agent.health import probe_image
 from agent.image import Image
 from agent.model import DEFAULT_REGISTRY, DOCKER_HUB, DesiredState, Header, Mirror, Registry, Regular
 from agent.node import RealHost
@@ -23,7 +24,6 @@ from agent.settings import UsageError
 OWN, KNOWN, GIVEN = "desired state", "catalogue", "command line"
 _HEADINGS = ("MIRROR", "VERDICT", "TIME", "FROM", "WHAT")
 _STYLES = {Verdict.OK: "good", Verdict.DENIED: "warn", Verdict.RATE_LIMITED: "warn", Verdict.LOGIN_REQUIRED: "warn"}
-_UNKNOWN_IMAGE = "library/hello-world"
 _MOST_PASTED = 3
 _NARROWEST_COLUMNS = 30
 
@@ -163,9 +163,7 @@ def _probed(session: Session, chosen: Sequence[Candidate], wanted: Image | None)
 
 def image_for(candidate: Candidate) -> Image:
     """The image that a registry is probed with where none is named."""
-    name = DOCKER_HUB if candidate.registry.name == DEFAULT_REGISTRY else candidate.registry.name
-    known_image = catalogue.probe_image(name)
-    return image.parse(known_image) if known_image else Image(name, _UNKNOWN_IMAGE)
+    return image.parse(probe_image(candidate.registry.name))
 
 
 def _here(session: Session, host: RealHost, mirror: Mirror) -> Mirror:
