@@ -215,7 +215,7 @@ def _await_up(name: str, old_invocation: str, deadline_seconds: float, pause: Ca
             return
         idle_looks = idle_looks + 1 if _is_over(state) else 0
         if idle_looks > 1:
-            break
+            raise _not_up(name)
     raise _not_up(name, deadline_seconds)
 
 
@@ -235,14 +235,18 @@ def _is_over(state: UnitState) -> bool:
     return state.active is ActiveState.INACTIVE and not state.has_job
 
 
-def _not_up(name: str, deadline_seconds: float) -> HostError:
+def _not_up(name: str, waited_seconds: float = 0.0) -> HostError:
+    """What to say of it: 0 seconds for one that has failed, even if systemd has begun another attempt since (which is
+    "success" until it fails as well)."""
     shown = _show(name, ("ActiveState", "SubState", "Result"))
     hint = f"see `journalctl -u {name}`"
-    if shown.get("ActiveState") in ("failed", "inactive") or shown.get("SubState") in _AUTO_RESTART:
+    is_at_rest = shown.get("ActiveState") in ("failed", "inactive") or shown.get("SubState") in _AUTO_RESTART
+    if is_at_rest or not waited_seconds:
         result = shown.get("Result", "")
-        return HostError(name, f"did not come up after a restart: {_RESULTS.get(result, result)} ({result})", hint)
+        why = "" if result == "success" and not is_at_rest else f": {_RESULTS.get(result, result)} ({result})"
+        return HostError(name, f"did not come up after a restart{why}", hint)
     where = "/".join(filter(None, (shown.get("ActiveState"), shown.get("SubState")))) or "unknown"
-    return HostError(name, f"was not up {deadline_seconds:g} s after a restart; it is {where}", hint)
+    return HostError(name, f"was not up {waited_seconds:g} s after a restart; it is {where}", hint)
 
 
 def _show(name: str, properties: Sequence[str]) -> Mapping[str, str]:

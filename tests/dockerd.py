@@ -11,13 +11,14 @@ from typing import Any
 
 from agent.errors import HostError, NotOrderedError
 from agent.ledger import Ledger
-from agent.model import ActiveState, Now, Regular, UnitState
+from agent.model import ActiveState, CommandResult, Now, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
 from tests.fakes import FakeHost
 
 UNIT = "docker.service"
 SOCKET = "/run/docker.sock"
 DAEMON_JSON = "/etc/docker/daemon.json"
+JOURNALCTL = "/usr/bin/journalctl"
 
 KEEPS = {"registry-mirrors", "insecure-registries", "labels", "debug", "live-restore", "shutdown-timeout"}
 DROPS = {"max-concurrent-downloads", "features"}
@@ -40,7 +41,9 @@ class DockerHost(FakeHost):
     that `ignores` names it starts without a word. `dies_at_reload` are values over which a SIGHUP ends it; systemd then
     starts it again. `is_reset`: the agent has made systemd forget its failure, so it looks stopped. `containers` are
     the restart policies of those that run, by name. `job` is what systemd has still to do of what it was asked for,
-    each step with its time: it goes on when the agent is dead. `takes_no_orders` is what systemd says instead."""
+    each step with its time: it goes on when the agent is dead. `takes_no_orders` is what systemd says instead. `said`
+    is what dockerd has written into the journal, each line with its time; `again`: systemd has begun one more attempt
+    when the agent looks at one that has failed, as it does within 100 ms (Restart=)."""
 
     running: Values = field(default_factory=dict)
     events: list[float] = field(default_factory=list)
@@ -60,6 +63,8 @@ class DockerHost(FakeHost):
     containers: dict[str, str] = field(default_factory=dict)
     job: list[tuple[float, Callable[[], None]]] = field(default_factory=list)
     takes_no_orders: str = ""
+    said: list[tuple[float, str]] = field(default_factory=list)
+    again: bool = False
 
     def __post_init__(self) -> None:
         self.mkdirs("/etc/docker")
@@ -81,6 +86,9 @@ class DockerHost(FakeHost):
         if self.fails(values):
             state = UnitState(ActiveState.FAILED, True, "failed", 0, invocation)
             self.units[UNIT] = replace(state, at_rest_since=at)
+            self.said.append((at, f"failed to start daemon: bad values (attempt {self.starts})"))
+            if self.again:
+                self._begin_again()
         elif self.hangs(values):
             state = UnitState(ActiveState.ACTIVATING, True, "start", 100 + self.invocations, invocation, at)
             self.units[UNIT] = replace(state, starting_since=at)
@@ -89,6 +97,14 @@ class DockerHost(FakeHost):
             self.tick(0.1)
             self.running, self.signals, self.events = self._read(), 0, []
         self.tick(0.5)
+
+    def _begin_again(self) -> None:
+        self.tick(0.1)
+        self.invocations += 1
+        at, number = self.clock.unix_seconds, self.invocations
+        state = UnitState(ActiveState.ACTIVATING, True, "start", 100 + number, f"i{number}", at)
+        self.units[UNIT] = replace(state, starting_since=at, automatic_restarts=2)
+        self.said.append((at, 'time="2026-11-28T12:21:11Z" level=info msg="Starting up"'))
 
     def _read(self) -> Values:
         return {key: value for key, value in self.file().items() if key not in self.ignores}
@@ -170,6 +186,14 @@ class DockerHost(FakeHost):
     def reload_events(self) -> bytes:
         lines = [{"Type": "daemon", "Action": "reload", "timeNano": int(at * 1e9)} for at in self.events]
         return "\n".join(map(json.dumps, lines)).encode()
+
+    def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
+        """Every line of the journal since then, as with `_SYSTEMD_UNIT=docker.service`; not of one invocation."""
+        if argv[0] != JOURNALCTL:
+            return super().command(argv, stdin)
+        assert {"--output=cat", f"_SYSTEMD_UNIT={UNIT}"} < set(argv)
+        since = next(float(word.removeprefix("--since=@")) for word in argv if word.startswith("--since=@"))
+        return CommandResult(0, "".join(f"{line}\n" for at, line in self.said if at >= since), "")
 
     # --- what the agent does -------------------------------------------------------------------------------------
 

@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.host import HostReader
-from agent.model import DesiredState, FileState, Regular, UnitState
+from agent.model import DesiredState, FileState, Regular
 from agent.plan import (
     Conflict,
     Deferred,
@@ -226,12 +226,13 @@ def _taken_back(content: bytes, loaded: Mapping[str, str], keys: Iterable[str]) 
     return document.encode()
 
 
-def last_words(host: HostReader, unit: UnitState) -> str:
-    """Why a dockerd did not come up, in its own words as the journal has them: a plain line after those of its log;
-    "" if it has said nothing."""
-    match = f"_SYSTEMD_INVOCATION_ID={unit.invocation_id}"
-    argv = ("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=50", match)
-    said = host.command(argv) if unit.invocation_id and host.exists(argv[0]) else None
+def last_words(host: HostReader, since: float) -> str:
+    """Why dockerd did not come up, in its own words as the journal has them since then (Unix seconds), whichever of its
+    attempts said it last: systemd may have begun the next one, which has said nothing yet. A plain line comes before
+    those of its log; "" if it has said nothing."""
+    match = (f"--since=@{since:.6f}", f"_SYSTEMD_UNIT={UNIT}")
+    argv = ("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=200", *match)
+    said = host.command(argv) if since > 0 and host.exists(argv[0]) else None
     lines = said.stdout.splitlines() if said is not None else []
     plain = [line for line in lines if line.strip() and not line.startswith("time=")]
     words = [found[1] for line in lines if (found := _LOGGED_ERROR.search(line))]

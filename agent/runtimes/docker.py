@@ -125,8 +125,11 @@ class Docker:
             observed, info = replace(observed, ties=host.ties(UNIT)), observed.info
             at_risk = info is not None and info.running_containers > 0 and not observed.spares_containers
             return replace(observed, toll=look_at_toll(host)) if at_risk else observed
-        is_blamed = bench_of(observed, observed.memory).is_blamed and observed.memory.good
-        return replace(observed, last_words=last_words(host, observed.unit)) if is_blamed else observed
+        memory = observed.memory
+        if not (memory.good and bench_of(observed, memory).is_blamed):
+            return observed
+        since = memory.restarted_at if memory.is_restarting else observed.file_changed_at
+        return replace(observed, last_words=last_words(host, since or 0.0))
 
     def plan(self, desired: DesiredState, observed: ObservedDocker) -> Plan:
         desired = as_reloadable(desired, loses_authorization=observed.loses_authorization)

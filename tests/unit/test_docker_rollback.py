@@ -17,7 +17,7 @@ from agent.model import ActiveState, DesiredState, OnChange, UnitState
 from agent.outcome import CycleResult, Outcome, RuntimeResult
 from agent.runtimes.docker import RUNTIME
 from tests.docker_plans import A, B, desired, settings
-from tests.dockerd import UNIT, Crash, DockerHost, Values
+from tests.dockerd import JOURNALCTL, UNIT, Crash, DockerHost, Values
 
 WRITE, RELOAD, RESTART, START = "write /etc/docker/daemon.json", f"reload {UNIT}", f"restart {UNIT}", f"start {UNIT}"
 BEFORE: Values = {"dns": ["1.1.1.1"], "log-opts": {"max-size": "9m"}}
@@ -110,6 +110,20 @@ def test_it_goes_back_to_what_it_was(fault: str) -> None:
         if name in FAULTS[fault]:
             setattr(host, name, value)
     assert cycle(host, replace(WANTED[fault], generation="1" * 64)).outcome is Outcome.CHANGED
+
+
+@pytest.mark.parametrize("again", [False, True])
+def test_the_conflict_tells_what_dockerd_said(again: bool) -> None:
+    """The last attempt's own words, whether or not systemd has begun one more by then, which has said nothing yet; of
+    failures before this restart nothing."""
+    host = machine(fails=is_bad, again=again)
+    host.put(JOURNALCTL, b"")
+    host.said.append((host.clock.unix_seconds - 1.0, "failed to start daemon: something else"))
+    state = desired(docker=settings(data_root="/a-file"))
+    cycle(host, state)
+    reasons = [conflict.reason for conflict in cycle(host, state).conflicts]
+    said = "failed to start daemon: bad values (attempt 2)"
+    assert reasons == [f"Docker did not come up with data-root ({said}); {AGAIN}"]
 
 
 def test_what_did_not_fail_goes_on_converging() -> None:
