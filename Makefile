@@ -10,8 +10,9 @@ ARCH ?= amd64
 SUITES := --suite bullseye --suite bookworm --suite trixie --suite forky
 BENCH ?=
 FAILOVER ?=
+BOOT ?=
 
-.PHONY: help setup run test lint types format unit node packaged soak hostile failover coverage golden schema bench package clean
+.PHONY: help setup run test lint types format unit node packaged soak hostile failover boot coverage golden schema bench package clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,9 @@ hostile: setup ## every hostile configuration on a node of each suite, installed
 
 failover: setup ## what a dead first mirror costs a pull, without failover and with it, on three nodes (root; some ten minutes)
 	$(VENV)/python -m tests.node.failover_table $(FAILOVER)
+
+boot: setup ## what the agent adds to a boot, on a node of each suite, installed from the package (root; some minutes)
+	MIRROR_AGENT_NODE_INSTALL=package $(VENV)/python -m tests.node.boot_table $(BOOT)
 
 coverage: setup ## which lines and branches the quick tests never reach (of what runs in their own process)
 	$(VENV)/coverage run -m pytest -p no:cacheprovider -q --quick tests/unit tests/cases

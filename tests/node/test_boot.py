@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from tests.node.boot_table import stamp
 from tests.node.install import UNIT
 from tests.node.machine import Node
 from tests.node.rig import CONFIG_TOML, Rig, assert_pulls_from
@@ -21,21 +22,13 @@ def service(stock_rig: Rig, stock_service: Service) -> Iterator[Service]:
 
 def test_the_first_boot_needs_no_restart(stock_rig: Rig, service: Service) -> None:
     """A node as Debian ships it boots with a desired state it has never seen: config_path, hosts.toml and daemon.json
-    are there before the runtimes start, so each starts once, and the first pulls come from the mirror. Printed beside
-    the time of a boot without the agent; what it delays are the runtimes, until it is ready, and it waits for neither.
-    """
+    are there before the runtimes start, so each starts once, and the first pulls come from the mirror. What the agent
+    delays are the runtimes, until it is ready, and it waits for neither (`make boot` measures it)."""
     node = stock_rig.node
     assert "config_path" not in node.text(CONFIG_TOML)
-    power_cycle(stock_rig)
-    without = seconds_to_multi_user(node)
     node.run(["systemctl", "enable", UNIT])
     service.desire(desired_state({"docker.io": [stock_rig.first.url], "ghcr.io": [stock_rig.first.url]}))
     power_cycle(stock_rig)
-    began, ready = (stamp(node, UNIT, name) for name in ("InactiveExitTimestamp", "ActiveEnterTimestamp"))
-    print(
-        f"{node.suite}: multi-user.target after {without:.2f} s without the agent, {seconds_to_multi_user(node):.2f} s "
-        f"with it, of which its own start took {ready - began:.2f} s"
-    )
     assert_ready_before_the_runtimes(node)
     assert_pulls_from(stock_rig.first)
     assert_quiet(node, service)
@@ -61,16 +54,6 @@ def power_cycle(rig: Rig) -> None:
     rig.node.reboot()
     for registry in (rig.first, rig.second):
         registry.start()
-
-
-def stamp(node: Node, unit: str, name: str) -> float:
-    """A time of the unit's, in seconds since the kernel started."""
-    return int(node.show(unit, f"{name}Monotonic")[f"{name}Monotonic"]) / 1e6
-
-
-def seconds_to_multi_user(node: Node) -> float:
-    userspace = int(node.run("systemctl show -p UserspaceTimestampMonotonic --value").out) / 1e6
-    return stamp(node, "multi-user.target", "ActiveEnterTimestamp") - userspace
 
 
 def assert_ready_before_the_runtimes(node: Node) -> None:
