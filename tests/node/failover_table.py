@@ -19,11 +19,13 @@ from tests.node.faults import Fault, FaultyMirror, black_hole
 from tests.node.machine import Node
 from tests.node.nspawn import require_host
 from tests.node.pulls import Pull, cri_pull, docker_info, docker_pull
-from tests.node.rig import Rig, build_rig
-from tests.node.service import Service, hosts_path
+from tests.node.rig import DAEMON_JSON, Rig, build_rig
+from tests.node.service import CONVERGE_DEADLINE_SECONDS, Service, hosts_path
 from tests.node.waiting import NodeError, wait_until
 
-SUITES = ("bookworm", "trixie", "forky")
+STORE = "+store"
+"""After a suite: its Docker keeps its images in containerd, and takes mirrors from files of its own (28 and later)."""
+SUITES = ("bookworm", "trixie", "forky", f"forky{STORE}")
 CAP_SECONDS = 150
 VERDICT_DEADLINE_SECONDS = 240.0
 START_DEADLINE_SECONDS = 30.0
@@ -63,6 +65,7 @@ class Way(Enum):
         return self in {Way.HOLE, Way.LATE, Way.SILENT}
 
 
+_DOCKER_HUB = "/etc/docker/certs.d/docker.io/hosts.toml"
 _NO_OUTAGES = frozenset({Way.DENIED, Way.MISSING})
 """One short request, and the next mirror is asked: these stay."""
 
@@ -74,6 +77,7 @@ class Bench:
     rig: Rig
     service: Service
     urls: Mapping[Way, str]
+    has_store: bool = False
     figures: dict[tuple[str, str], str] = field(default_factory=dict)
     verdicts: dict[Way, float] = field(default_factory=dict)
     _pushed: int = 0
@@ -96,6 +100,19 @@ class Bench:
         lists["docker.io"] = [self.urls[hub], good] if hub else [good]
         entries = [f"  {name}: {{mirrors: [{', '.join(urls)}]}}" for name, urls in lists.items()]
         self.service.desire("\n".join(["version: 1", settings, "registries:", *entries, ""]))
+
+    def await_docker(self, *urls: str, deadline_seconds: float = CONVERGE_DEADLINE_SECONDS) -> None:
+        """Wait until Docker takes images of Docker Hub from these mirrors, in this order."""
+        if not self.has_store:
+            self.service.await_docker(*urls, deadline_seconds=deadline_seconds)
+            return
+        expected = [f'[host."{url}"]' for url in urls]
+
+        def has_them() -> bool:
+            lines = self.node.text(_DOCKER_HUB).splitlines() if self.node.exists(_DOCKER_HUB) else []
+            return [line for line in lines if line.startswith('[host."')] == expected
+
+        wait_until(has_them, deadline_seconds, f"{expected} in {_DOCKER_HUB}")
 
     def note(self, column: str, row: str, pulls: list[Pull]) -> None:
         seconds = statistics.median(pull.seconds for pull in pulls)
@@ -133,7 +150,7 @@ def without_failover(bench: Bench) -> None:
         }
         for way in Way:
             bench.desire(way, "")
-            bench.service.await_docker(bench.urls[way], bench.rig.first.url)
+            bench.await_docker(bench.urls[way], bench.rig.first.url)
             bench.note("docker without", way.name, docker_pulls(bench, once=True))
         for way, pull in waiting.items():
             bench.note("cri without", way.name, [pull.result()])
@@ -162,8 +179,8 @@ def with_failover(bench: Bench) -> None:
         bench.desire(way, f"health: {{enabled: true, unhealthy_after: 1, images: {{{images}}}}}")
         stays = way in _NO_OUTAGES
         urls = (bench.urls[way], bench.rig.first.url) if stays else (bench.rig.first.url,)
-        bench.service.await_docker(bench.urls[way], bench.rig.first.url)
-        bench.service.await_docker(*urls, deadline_seconds=VERDICT_DEADLINE_SECONDS)
+        bench.await_docker(bench.urls[way], bench.rig.first.url)
+        bench.await_docker(*urls, deadline_seconds=VERDICT_DEADLINE_SECONDS)
         bench.note("docker with", way.name, docker_pulls(bench))
 
 
@@ -181,10 +198,14 @@ def docker_pulls(bench: Bench, *, once: bool = False) -> list[Pull]:
 
 
 @contextmanager
-def benched(suite: str) -> Iterator[Bench]:
+def benched(name: str) -> Iterator[Bench]:
     """A node of the suite with a mirror for each way of dying."""
+    suite, has_store = name.removesuffix(STORE), name.endswith(STORE)
     with Node(suite, name="failover") as node, ExitStack() as stack:
         rig = build_rig(node)
+        if has_store:
+            node.put(DAEMON_JSON, '{"features": {"containerd-snapshotter": true}}')
+            node.run("systemctl restart docker")
         service = Service.install(rig)
         urls = {way: f"http://127.0.0.1:{port}" for port, way in enumerate(Way, 5010)}
         urls[Way.TLS] = f"https://127.0.0.1:{rig.second.port}"
@@ -194,7 +215,7 @@ def benched(suite: str) -> Iterator[Bench]:
                 FaultyMirror(node, port, rig.first).start(way.fault)
             if way is Way.HOLE:
                 stack.enter_context(black_hole(node, port))
-        yield Bench(rig, service, urls)
+        yield Bench(rig, service, urls, has_store)
 
 
 def versions(node: Node) -> str:
@@ -234,12 +255,15 @@ def main() -> None:
     """The nodes run side by side: they mostly wait."""
     parser = argparse.ArgumentParser(prog="make failover", description=__doc__)
     parser.add_argument(
-        "suites", nargs="*", metavar="suite", help=f"of {' '.join(rootfs.SUITES)} (default: {' '.join(SUITES)})"
+        "suites",
+        nargs="*",
+        metavar="suite",
+        help=f"of {' '.join(rootfs.SUITES)}, forky{STORE} (default: {' '.join(SUITES)})",
     )
     suites = parser.parse_args().suites or SUITES
     require_host()
     for suite in suites:
-        rootfs.ensure(suite)
+        rootfs.ensure(suite.removesuffix(STORE))
     tables: list[str] = []
     threads = [threading.Thread(target=run, args=(suite, tables.append)) for suite in suites]
     for thread in threads:
