@@ -45,8 +45,9 @@ class Guard:
         free = tuple(setting for setting in wants.settings if setting.key not in self.flags)
         faults = self._faults(free)
         bad = {host: problem for host in wants.insecure if (problem := insecure_problem(host))}
+        settings = (self.standing(setting) if setting.key in faults else setting for setting in free)
         admitted = Wants(
-            settings=tuple(kept for setting in free if (kept := self._kept(setting, faults)) is not None),
+            settings=tuple(setting for setting in settings if setting is not None),
             insecure=() if INSECURE in self.flags else tuple(host for host in wants.insecure if host not in bad),
             flagged=frozenset(self.flags),
         )
@@ -71,9 +72,8 @@ class Guard:
         found = {fault.key: fault.reason for fault in faults_of(values, self.engine) if fault.key in wanted}
         return {**found, **{key: problem for key, problem in unknown.items() if problem}}
 
-    def _kept(self, setting: Setting, faults: Mapping[str, str]) -> Setting | None:
-        if setting.key not in faults:
-            return setting
+    def standing(self, setting: Setting) -> Setting | None:
+        """What stays of a setting that is refused: the value that it has from us, None for nothing of ours."""
         current = self.current.get(setting.key)
         is_sound = setting.key not in {fault.key for fault in faults_of(self.current, self.engine)}
         is_known = not unknown_key_problem(setting.key, self.engine.version)

@@ -1,10 +1,9 @@
-"""What was seen of Docker, what of it is known about the running daemon, and which file dockerd itself would take."""
+"""What was seen of Docker, and what of it is known about the running daemon."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 
-from agent.host import HostReader
 from agent.model import ActiveState, Now, UnitState, UnitTies
 from agent.plan import Memory
 from agent.runtimes._daemon_json import parse
@@ -17,13 +16,10 @@ from agent.runtimes._docker_info import Info
 from agent.runtimes._docker_memory import Evidence, recall
 from agent.runtimes._docker_reload import INSECURE, MIRRORS, UNKNOWN, Running
 from agent.runtimes._docker_toll import Toll, survives
-from agent.runtimes._docker_validate import Validator, Verdicts
+from agent.runtimes._docker_validate import Verdicts
 from agent.runtimes._docker_wants import Wants
 from agent.runtimes._json_text import NotEditableError
 from agent.runtimes._trial import digest_of
-
-DAEMONS = ("/usr/bin/dockerd", "/usr/sbin/dockerd", "/usr/local/bin/dockerd")
-"""Where the program is looked for."""
 
 _AT_REST = frozenset({ActiveState.INACTIVE, ActiveState.FAILED, ActiveState.OFF})
 
@@ -137,56 +133,3 @@ def _values(content: bytes) -> dict[str, str]:
 
 def running_of(observed: ObservedDocker, memory: Memory) -> Running:
     return Running(observed.info, {setting.key: setting.json for setting in memory.loaded})
-
-
-# --- what dockerd would start with -----------------------------------------------------------------------------------
-
-
-def verdicts_of(host: HostReader, observed: ObservedDocker, wants: Wants) -> Verdicts:
-    """Ask dockerd about the file that is to be written, and about one that the running daemon has not started with.
-    If it refuses it: also about the file as it stands, and about the file without anything of ours."""
-    if wants.is_empty and observed.main.entry is None:
-        return Verdicts()
-    contents = _candidates(observed, observed.guard.admit(wants).wants)
-    changed_at, started_at = observed.file_changed_at or 0.0, observed.unit.started_at
-    if contents[0] == contents[1] and not (observed.unit.is_up and changed_at > started_at):
-        return Verdicts()
-    running = observed.arguments[0] if observed.arguments else ""
-    program = running if running.startswith("/") else next(filter(host.exists, DAEMONS), "")
-    validator = Validator(host, program, observed.flags)
-    said: dict[bytes, str] = {}
-    for content in contents:
-        if content is not None and content not in said:
-            said[content] = validator.refusal(content)
-        if content is None or not said[content]:
-            break
-    return Verdicts(said)
-
-
-def _candidates(observed: ObservedDocker, wants: Wants) -> tuple[bytes | None, ...]:
-    """The file as it is to be, as it stands, and without anything of ours."""
-    wanted, nothing = (main_file(observed, each) for each in (wants, Wants(flagged=wants.flagged)))
-    return (wanted.content(observed.main), FilePlan().content(observed.main), nothing.content(observed.main))
-
-
-@dataclass(frozen=True, slots=True)
-class Choice:
-    """What may be written (None: nothing), and why that is not all."""
-
-    wants: Wants | None
-    refused: tuple[str, ...] = ()
-
-
-def choose(observed: ObservedDocker, wants: Wants) -> Choice:
-    """What dockerd itself would start with: all of it; else the file as it stands; else that without anything of ours.
-    Where even then it would not start, others have to mend it, and ours may be written as well."""
-    wanted, standing, without = _candidates(observed, wants)
-    refusal = observed.verdicts.refusal(wanted)
-    if not refusal:
-        return Choice(wants)
-    said = f"`dockerd --validate` refuses the file with what is desired: {refusal}"
-    if not observed.verdicts.refusal(standing):
-        return Choice(None, (f"{said}; nothing of it is written until that is mended",))
-    if not observed.verdicts.refusal(without):
-        return Choice(Wants(flagged=wants.flagged), (f"{said}; what stood there before comes back",))
-    return Choice(wants)

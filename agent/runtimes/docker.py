@@ -37,6 +37,7 @@ from agent.runtimes._docker_acts import (
 )
 from agent.runtimes._docker_certs import look_at_certs, plan_certs
 from agent.runtimes._docker_checks import LATEST, OLDEST, Engine, faults_of
+from agent.runtimes._docker_choice import DAEMONS, choose, verdicts_of
 from agent.runtimes._docker_fate import Fate
 from agent.runtimes._docker_file import FilePlan, look_at, plan_file
 from agent.runtimes._docker_flags import config_file
@@ -45,15 +46,12 @@ from agent.runtimes._docker_held import hold_back, let_go
 from agent.runtimes._docker_info import SOCKET, parse_info, parse_reloads, reloads_target
 from agent.runtimes._docker_memory import Evidence, file_is_news, recall, reloaded, started_with_file, to_store
 from agent.runtimes._docker_observed import (
-    DAEMONS,
     ObservedDocker,
-    choose,
     evidence_of,
     keys_of,
     main_file,
     running_of,
     values_of,
-    verdicts_of,
 )
 from agent.runtimes._docker_parts import assembled, stepped, with_parts
 from agent.runtimes._docker_reload import Running, takes_reload

@@ -202,11 +202,56 @@ def refuses(key: str) -> str:
     return f"the following directives don't match any configuration option: {key}"
 
 
+def test_a_setting_that_dockerd_refuses_is_left_out_alone() -> None:
+    """Each by its name with dockerd's sentence; the mirrors and the other settings are written."""
+    host = validating(machine('{"dns": []}', answer=info()), "debugg", "dnss")
+    made = plan(host, desired(A, docker=settings(debugg=True, dnss=[], log_level="warn")))
+    assert json.loads(text_of(made)) == {"dns": [], "registry-mirrors": [A], "log-level": "warn"}
+    assert reasons(made.conflicts) == [
+        f"{key}: `dockerd --validate` refuses it: {refuses(key)}" for key in ("debugg", "dnss")
+    ]
+
+
+def test_a_setting_that_dockerd_refuses_keeps_its_value() -> None:
+    """What it has from us, or from others, stays; it is neither a change nor a claim."""
+    host = validating(machine('{"debug": true, "dns": []}', answer=info(Debug=True)))
+    owning(host, Absent(), debug=None)
+    said = "unable to configure the Docker daemon with file /dev/stdin: invalid"
+
+    def judge(content: bytes) -> CommandResult:
+        values = json.loads(content)
+        is_bad = values.get("debug") is False or values.get("dns") == ["x"]
+        return CommandResult(1, "", f"{said}\n") if is_bad else FINE
+
+    host.commands[VALIDATE] = judge
+    made = plan(host, desired(A, docker=settings(debug=False, dns=["x"])))
+    assert json.loads(text_of(made)) == {"debug": True, "dns": [], "registry-mirrors": [A]}
+    assert reasons(made.conflicts) == [f"{key}: `dockerd --validate` refuses it: invalid" for key in ("debug", "dns")]
+
+
+def test_a_setting_may_need_a_later_one() -> None:
+    """They are tried one by one, and once more with those that were taken."""
+    host = validating(machine("{}", answer=info()), "debugg")
+    judge = host.commands[VALIDATE]
+    said = "unable to configure the Docker daemon with file /dev/stdin: needs tlskey"
+
+    def judge_pairs(content: bytes) -> CommandResult:
+        values = json.loads(content)
+        is_half = "tlscert" in values and "tlskey" not in values
+        return CommandResult(1, "", f"{said}\n") if is_half else judge(content)  # type: ignore[operator]
+
+    host.commands[VALIDATE] = judge_pairs
+    made = plan(host, desired(A, docker=settings(debugg=True, tlscert="/c.pem", tlskey="/k.pem")))
+    assert json.loads(text_of(made)) == {"registry-mirrors": [A], "tlscert": "/c.pem", "tlskey": "/k.pem"}
+    assert reasons(made.conflicts) == [f"debugg: `dockerd --validate` refuses it: {refuses('debugg')}"]
+
+
 def test_a_file_that_dockerd_refuses_is_never_written() -> None:
-    """Ours is to blame, for the file as it stands is fine: nothing is written, nothing is claimed, nobody is told."""
-    host = validating(machine('{"dns": []}', answer=info()), "debugg")
-    made = plan(host, desired(A, docker=settings(debugg=True)))
-    said = f"`dockerd --validate` refuses the file with what is desired: {refuses('debugg')}"
+    """It is not one of the settings, and the file as it stands is fine: nothing is written, nothing is claimed, nobody
+    is told."""
+    host = validating(machine('{"dns": []}', answer=info()), "insecure-registries")
+    made = plan(host, desired(A, docker=settings(debug=True), insecure=("b.example",)))
+    said = f"`dockerd --validate` refuses the file with what is desired: {refuses('insecure-registries')}"
     assert (made.actions, made.claims, made.deferred) == ((), (), ())
     assert reasons(made.conflicts) == [f"{said}; nothing of it is written until that is mended"]
 
