@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.cli.terminal import Paint, plain, table
-from agent.cli.views import HEAD_COLUMNS, age, moment, wrapped
+from agent.cli.wording import HEAD_COLUMNS, age, moment, wrapped
 
 if TYPE_CHECKING:
     from agent.status import MirrorStatus

@@ -115,7 +115,7 @@ class Session:
         status = self.published()
         if status is None or not status.generation:
             return ""
-        from agent.cli.views import moment
+        from agent.cli.wording import moment
 
         at = moment(status.loaded_at, time.time())
         return f"; the state of {at} ({status.short_generation}) stays in force"

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import textwrap
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from agent.cli.mirror_views import mirror_lines
 from agent.cli.terminal import Paint, padded, plain, width_of
+from agent.cli.wording import HEAD_COLUMNS, age, lasting, wrapped
 from agent.model import RegistryReport, RuntimeReport
 
 if TYPE_CHECKING:
-    from agent.cli.status import Shown
+    from agent.cli.shown import Shown
     from agent.plan import Contention
     from agent.proof import Proof
-
-HEAD_COLUMNS = 10
-NARROWEST_COLUMNS = 60
 
 _WORD_STYLES = {"converged": "good", "live": "good", "not live": "bad", "failed": "bad", "invalid": "bad"}
 
@@ -29,10 +26,7 @@ def status_lines(shown: Shown, paint: Paint, width: int | None = None) -> Iterat
     for report in shown.status.runtimes:
         yield _runtime_line(report, (max(titles, HEAD_COLUMNS), versions), paint)
         yield from _registry_lines(report, width)
-    if shown.status.mirrors:
-        from agent.cli.mirror_views import mirror_lines  # it builds on this module
-
-        yield from mirror_lines(shown.status.mirrors, shown.now, paint, width)
+    yield from mirror_lines(shown.status.mirrors, shown.now, paint, width)
     yield from _troubles(shown, paint)
 
 
@@ -65,28 +59,6 @@ def contested(contention: Contention, now: float) -> str:
         )
     what = f"it is put back {when}" if contention.is_held else f"it is as desired; over {when} without a change"
     return f"somebody else{by} keeps changing it, and the runtime is not restarted meanwhile; {what}"
-
-
-def lasting(seconds: float) -> str:
-    """`40 s`, from two minutes on `9 min`, from two hours on `71 h`."""
-    if seconds >= 7200:
-        return f"{seconds / 3600:.0f} h"
-    return f"{seconds / 60:.0f} min" if seconds >= 120 else f"{seconds:.0f} s"
-
-
-def age(seconds: float) -> str:
-    """`12 s ago`, in the largest unit that is at least one."""
-    for name, length in (("days", 86400.0), ("h", 3600.0), ("min", 60.0)):
-        if seconds >= length:
-            count = int(seconds // length)
-            return f"{count} {'day' if name == 'days' and count == 1 else name} ago"
-    return f"{max(0, int(seconds))} s ago"
-
-
-def moment(unix_seconds: float, now: float) -> str:
-    """Local time: `10:32` today, `2026-11-23 10:32` before."""
-    then, today = time.localtime(unix_seconds), time.localtime(now)
-    return time.strftime("%H:%M" if then[:3] == today[:3] else "%Y-%m-%d %H:%M", then)
 
 
 def _headline(shown: Shown, paint: Paint) -> str:
@@ -139,14 +111,6 @@ def _hosts(registry: RegistryReport) -> str:
     own = [host for host in registry.hosts if "://" not in host]
     text = ", then ".join([", ".join(mirrors), *own] if mirrors else own)
     return "; ".join(part for part in (text, registry.note) if part)
-
-
-def wrapped(line: str, width: int | None, indent: int) -> list[str]:
-    """The line, broken at blanks where a terminal is narrower; what follows is indented."""
-    if width is None or width < NARROWEST_COLUMNS or width_of(line) <= width:
-        return [line]
-    hanging = " " * indent
-    return textwrap.wrap(line, width, subsequent_indent=hanging, break_long_words=False, break_on_hyphens=False)
 
 
 def _troubles(shown: Shown, paint: Paint) -> Iterator[str]:

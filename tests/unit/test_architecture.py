@@ -79,6 +79,25 @@ def test_booleans_are_named_at_the_call() -> None:
     assert {name: arguments for name, arguments in found.items() if arguments} == {}
 
 
+def imports_of(path: Path) -> set[Path]:
+    """The modules of ours that it imports, wherever in it: a late import ties two modules as well as one at the top."""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+        if isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found |= {(ROOT / name.replace(".", "/")).with_suffix(".py") for name in names}
+    return found & set(MODULES) - {path}
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Neither directly nor by way of others: taking out those without imports again and again leaves none."""
+    left = {path: imports_of(path) for path in MODULES}
+    while done := {path for path, imported in left.items() if not imported & left.keys()}:
+        left = {path: imported for path, imported in left.items() if path not in done}
+    assert sorted(str(path.relative_to(ROOT)) for path in left) == []
+
+
 def test_every_module_says_what_it_is() -> None:
     """Every module begins with a docstring."""
     silent = [str(path.relative_to(ROOT)) for path in MODULES if not ast.get_docstring(ast.parse(path.read_text()))]

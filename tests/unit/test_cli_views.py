@@ -5,9 +5,10 @@ from dataclasses import replace
 
 import pytest
 
-from agent.cli.status import Shown
+from agent.cli.shown import Shown
 from agent.cli.terminal import padded, painted, plain, table, width_of
-from agent.cli.views import age, moment, status_lines, word_of
+from agent.cli.views import status_lines, word_of
+from agent.cli.wording import age, moment
 from agent.errors import WHOLE_FILE, Problem
 from agent.model import RegistryReport, RuntimeReport
 from agent.plan import Conflict, Contention
