@@ -80,7 +80,8 @@ def decide(look: ConfigFile, desired: DesiredState, migration: Migration) -> Edi
 
 def _unreadable(look: ConfigFile) -> str:
     if isinstance(look.state, Unusable):
-        return f"{look.state.reason}, so config_path cannot be set: put a file there"
+        advice = "let root read it" if "EACCES" in look.state.reason else "put a file there"
+        return f"{look.state.reason}, so config_path cannot be set: {advice}"
     return "cannot be read as TOML, so config_path cannot be set: mend it"
 
 
@@ -140,9 +141,27 @@ def _refusals(look: ConfigFile, config: CriConfig, migration: Migration) -> Iter
 
 
 def _rejection(look: ConfigFile) -> str:
-    if look.daemon.dump is not None and look.daemon.dump.returncode != 0 and look.digest != look.daemon.memory.trial:
-        return "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"
-    return ""
+    """What containerd itself cannot load: the import that is to blame, if it is one."""
+    if look.daemon.dump is None or look.daemon.dump.returncode == 0 or look.digest == look.daemon.memory.trial:
+        return ""
+    rejected = "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"
+    return next(_unloadable_imports(look), rejected)
+
+
+def _unloadable_imports(look: ConfigFile) -> Iterator[str]:
+    for path, state in look.imports:
+        if not isinstance(state, Regular):
+            yield f"imports {path}, which is not there to be read, so that containerd would not start again: mend that"
+        elif not _is_readable(state.content):
+            yield f"imports {path}, which cannot be read as TOML: mend that"
+
+
+def _is_readable(content: bytes) -> bool:
+    try:
+        read_config(content.decode(), None)
+    except ValueError:
+        return False
+    return True
 
 
 def _legacy(migration: Migration) -> str:
@@ -213,16 +232,12 @@ def _imported(look: ConfigFile) -> Iterator[str]:
     """Somebody else's drop-in that decides: any CRI table with 1.x, one with a registry table with 2.x."""
     version = look.daemon.version
     merges = version is not None and version >= _OLDEST_2
+    if unloadable := next(_unloadable_imports(look), ""):
+        yield unloadable
+        return
     for path, state in look.imports:
-        if not isinstance(state, Regular):
-            yield f"imports {path}, which is not there to be read, so that containerd would not start again: mend that"
-            return
-        try:
-            text = state.content.decode()
-            tables, file_version = cri_tables(text), read_config(text, None).file_version
-        except ValueError:
-            yield f"imports {path}, which cannot be read as TOML: mend that"
-            return
+        text = state.content.decode() if isinstance(state, Regular) else ""
+        tables, file_version = cri_tables(text), read_config(text, None).file_version
         if version is not None and (effect := _mixed(version, _file_version(look), file_version)):
             yield f"imports {path} of version {file_version}, {effect}: give both one version"
         said = [str(table.get("registry")) for table in tables]

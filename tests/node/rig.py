@@ -65,6 +65,7 @@ rm -rf /run/mirror-agent-probe /run/private/mirror-agent-probe
 for name in docker containerd; do
   mkdir -p "/etc/$name"
   [ -f {CONFIG_TOML} ] && [ ! -L {CONFIG_TOML} ] && cmp -s /root/etc-containerd/config.toml {CONFIG_TOML} &&
+    [ "$(stat -c %a:%u:%g {CONFIG_TOML})" = "$(stat -c %a:%u:%g /root/etc-containerd/config.toml)" ] &&
     keep=config.toml || keep=
   find "/etc/$name" -mindepth 1 ! -name "$keep" -delete
   cp -an "/root/etc-$name/." "/etc/$name/"

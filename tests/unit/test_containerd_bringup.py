@@ -10,7 +10,7 @@ import pytest
 from agent import converge
 from agent.events import Event
 from agent.ledger import Ledger
-from agent.model import CommandResult, ContainerdSettings, DesiredState, Manage, Mirror, Registry, Regular
+from agent.model import CommandResult, ContainerdSettings, DesiredState, Manage, Mirror, Registry, Regular, Unusable
 from agent.outcome import CycleResult, Outcome
 from agent.runtimes.containerd import RUNTIME
 from tests.containerd_unit import CONFIG, DOWN, UNIT, ContainerdHost, KilledError
@@ -137,6 +137,33 @@ def test_a_second_restart_waits_a_minute() -> None:
     later(host)
     outcome(host)
     assert (host.loaded, host.starts) == (DEBIAN + BLOCK, 4)
+
+
+@pytest.mark.parametrize(
+    ("imported", "said"),
+    [
+        (None, "imports /x.toml, which is not there to be read, so that containerd would not start again: mend that"),
+        ("no toml [", "imports /x.toml, which cannot be read as TOML: mend that"),
+        ("", "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"),
+    ],
+)
+def test_a_configuration_that_containerd_cannot_load(imported: str | None, said: str) -> None:
+    """It is left as it is, and the import is named if it is to blame."""
+    host = machine('version = 2\nimports = ["/x.toml"]\n', rejects=("imports",))
+    if imported is not None:
+        host.put("/x.toml", imported)
+    result, _ = cycle(host)
+    assert [conflict.reason for conflict in result.runtimes[0].conflicts] == [said]
+    assert host.starts == 1
+
+
+def test_a_config_toml_that_root_may_not_read() -> None:
+    """The service has no capability to read it all the same: the advice is to let it."""
+    host = machine()
+    host.files[CONFIG] = Unusable("permission denied (EACCES)")
+    result, _ = cycle(host)
+    said = "permission denied (EACCES), so config_path cannot be set: let root read it"
+    assert [conflict.reason for conflict in result.runtimes[0].conflicts] == [said]
 
 
 def test_a_stopped_containerd_is_never_started() -> None:
