@@ -12,6 +12,7 @@ from agent.events import Event, Kind, Level
 from agent.exposition import Exposition, metric_of
 from agent.feud import Feuds
 from agent.health import What
+from agent.kept import Kept
 from agent.model import DesiredState, RuntimeReport
 from agent.node import RealHost
 from agent.outcome import CycleResult, Outcome, Tally
@@ -47,12 +48,10 @@ class Keeper:
     _seen: Source | None = None
     _unlinted: bytes = b""
     _good: bytes = b""
-    _kept: bytes | None = None
     _tally: Tally = field(default_factory=Tally)
     _announced: str = ""
     _said: set[Conflict | Deferred] = field(default_factory=set)
     _feuds: Feuds = field(default_factory=Feuds)
-    _kept_feuds: bytes = b""
     _contended: Mapping[str, bool] = field(default_factory=dict)
     _in_trouble: bool = False
     _needs_person: bool = False
@@ -60,9 +59,11 @@ class Keeper:
     _is_started: bool = False
     _change: str = ""
     _failed_over: bool = False
-    _published: bytes = b""
 
     def __post_init__(self) -> None:
+        self._last_good = Kept(lambda data: self.host.save_state(LAST_GOOD, data), self.emit)
+        self._kept_feuds = Kept(lambda data: self.host.save_state(FEUDS, data), self.emit)
+        self._published = Kept(lambda data: self.host.publish(STATUS, data), self.emit)
         self.exposition = Exposition(self.host, self.emit)
         self.probing = Probing(self.host, self.emit, f"{self.host.places.probe_directory}/{VERDICTS}")
 
@@ -72,9 +73,9 @@ class Keeper:
         self.host.allow(())
         for event in self.host.sweep():
             self.emit(event)
-        self._kept = self.host.read_state(LAST_GOOD)
-        self._kept_feuds = self.host.read_state(FEUDS) or b""
-        self._feuds = feud.decode(self._kept_feuds, self.host.now().unix_seconds)
+        self._last_good.content = self.host.read_state(LAST_GOOD)
+        self._kept_feuds.content = self.host.read_state(FEUDS) or b""
+        self._feuds = feud.decode(self._kept_feuds.content, self.host.now().unix_seconds)
         self._contended = {path: path in self._feuds.costly for path in self._feuds.contended}
         self.probing.start()
         self._is_started = True
@@ -155,7 +156,7 @@ class Keeper:
         if (str(error), data) == self._complaint:
             return
         self._complaint = str(error), data
-        fell_back = self.state is None and self._fall_back(self._kept or b"")
+        fell_back = self.state is None and self._fall_back(self._last_good.content or b"")
         kind = Kind.INVALID if data or isinstance(error, DesiredStateError) else Kind.MISSING
         for line in _lines(error, self.config):
             self.emit(Event(kind, line, Level.ERROR, path=self.config))
@@ -188,13 +189,13 @@ class Keeper:
             self._change = self._change or self._cause()
         self._announce_open_points(state, result)
         self._announce_contentions(state, result)
-        self._keep_feuds(state)
+        self._kept_feuds.bring(self._feuds.encode(), state.short_generation)
         if result.outcome in _TROUBLE:
             self._in_trouble = True
             return
         if not result.acts_are_pending:
             self._announce_end(state, len(result.conflicts))
-        self._keep_good(state)
+        self._last_good.bring(self._good, state.short_generation)
 
     def _cause(self) -> str:
         """Of a change that no edit has asked for."""
@@ -283,26 +284,6 @@ class Keeper:
         event = Event(Kind.CONTENDED, sentence, Level.WARNING, state.short_generation, contention.runtime)
         self.emit(replace(event, path=contention.path, reason=contention.writer, outcome="contended"))
 
-    def _keep_feuds(self, state: DesiredState) -> None:
-        """Over a restart of the agent; nothing is written as long as nothing is contended."""
-        data = self._feuds.encode()
-        if data == self._kept_feuds:
-            return
-        self._kept_feuds = data
-        try:
-            self.host.save_state(FEUDS, data)
-        except HostError as error:
-            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, state.short_generation, path=error.path))
-
-    def _keep_good(self, state: DesiredState) -> None:
-        if self._good == self._kept:
-            return
-        try:
-            self.host.save_state(LAST_GOOD, self._good)
-        except HostError as error:
-            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, state.short_generation, path=error.path))
-        self._kept = self._good
-
     # --- what status shows ---------------------------------------------------------------------------------------
 
     def publish(self) -> None:
@@ -315,14 +296,7 @@ class Keeper:
             failure = self.exposition.publish(self.effective.metrics.directory, self.status, self.result)
             self.status = replace(self.status, metrics_error=failure)
         self._change = ""
-        content = status.encode(self.status)
-        if content == self._published:
-            return
-        self._published = content
-        try:
-            self.host.publish(STATUS, content)
-        except HostError as error:
-            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path))
+        self._published.bring(status.encode(self.status))
 
     def _status_of_nothing(self) -> Status:
         """Nothing is in force yet, because no desired state was valid, or we could not look."""

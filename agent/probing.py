@@ -13,6 +13,7 @@ from agent import health, heard, systemd
 from agent.errors import HostError
 from agent.events import Event, Kind, Level
 from agent.health import Change, Health, Key, What
+from agent.kept import Kept
 from agent.model import DesiredState, Regular
 from agent.node import RealHost
 from agent.targets import ProbeTarget, decode_samples, encode_targets
@@ -47,13 +48,15 @@ class Probing:
     _seed: str = ""
     _ordered_at: float = 0.0
     _listened_at: float = 0.0
-    _published: bytes | None = None
-    _stored: bytes = b""
+
+    def __post_init__(self) -> None:
+        self._stored = Kept(lambda data: self.host.save_state(HEALTH, data), self.emit)
+        self._published = Kept(self._publish, self.emit)
 
     def start(self) -> None:
         """Remember what was known before the last end of the agent."""
-        self._stored = self.host.read_state(HEALTH) or b""
-        self.known = health.decode(self._stored, self._now())
+        self._stored.content = self.host.read_state(HEALTH) or b""
+        self.known = health.decode(self._stored.content, self._now())
         machine = self.host.read(_MACHINE_ID)
         self._seed = machine.content.decode("ascii", "replace").strip() if isinstance(machine, Regular) else ""
         self._listened_at = self._now()
@@ -70,9 +73,9 @@ class Probing:
             self.moves = tuple(each.what for each in changes if each.what in {What.OUT, What.BACK})
             for change in changes:
                 self.emit(event_of(change, desired.short_generation))
-            self._store()
+            self._stored.bring(health.encode(self.known))
         self._targets = health.targets(desired, self.known, self._nudged, self._seed)
-        self._publish()
+        self._published.bring(encode_targets(self._targets) if self._targets else b"")
         return health.effective(desired, self.known, now)
 
     # --- when the probe is to look ---------------------------------------------------------------------------------
@@ -105,31 +108,12 @@ class Probing:
         self._nudged |= dict.fromkeys(doubtful, now)
         self.is_nudged |= bool(doubtful)
 
-    # --- files -----------------------------------------------------------------------------------------------------
-
-    def _publish(self) -> None:
+    def _publish(self, data: bytes) -> None:
         """targets.json, as long as something is to be probed: without it the probe's unit does not even start."""
-        data = encode_targets(self._targets) if self._targets else b""
-        if data == self._published:
-            return
-        self._published = data
-        try:
-            if data:
-                self.host.publish(TARGETS, data)
-            else:
-                self.host.retract(TARGETS)
-        except HostError as error:
-            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path))
-
-    def _store(self) -> None:
-        data = health.encode(self.known)
-        if data == self._stored:
-            return
-        self._stored = data
-        try:
-            self.host.save_state(HEALTH, data)
-        except HostError as error:
-            self.emit(Event(Kind.FAILED, str(error), Level.WARNING, path=error.path))
+        if data:
+            self.host.publish(TARGETS, data)
+        else:
+            self.host.retract(TARGETS)
 
     def _now(self) -> float:
         return self.host.now().unix_seconds
