@@ -2,7 +2,11 @@
 
 from agent import desired
 from agent.desired import load
+from agent.desired.models import Section
 from agent.errors import DesiredStateError, Problem
+
+MODELS = tuple(Section.__subclasses__())
+"""Every mapping of the desired state whose keys are ours."""
 
 DESIGN = """\
 version: 1

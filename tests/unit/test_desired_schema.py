@@ -11,31 +11,12 @@ import pytest
 
 from agent.desired import load
 from agent.desired.json_schema import json_schema
-from agent.desired.models import (
-    ClientModel,
-    ContainerdModel,
-    DesiredModel,
-    DockerModel,
-    HealthModel,
-    MetricsModel,
-    MirrorModel,
-    RegistryModel,
-)
+from agent.desired.models import DesiredModel
 from agent.desired.schema import schema_text
 from agent.model import ContainerdSettings, DockerSettings
-from tests.states import said
+from tests.states import MODELS, said
 
 PACKAGED = Path(__file__).parents[2] / "packaging" / "mirror-agent.yaml"
-MODELS = (
-    DesiredModel,
-    RegistryModel,
-    MirrorModel,
-    ClientModel,
-    ContainerdModel,
-    DockerModel,
-    HealthModel,
-    MetricsModel,
-)
 
 
 def test_the_shipped_schema_is_that_of_the_models() -> None:

@@ -16,16 +16,7 @@ from agent.cli.arguments import parse
 from agent.daemon import EXIT_STALE_NAMESPACE
 from agent.desired.daemon_keys import DAEMON_KEYS
 from agent.desired.json_schema import json_schema
-from agent.desired.models import (
-    ClientModel,
-    ContainerdModel,
-    DesiredModel,
-    DockerModel,
-    HealthModel,
-    MetricsModel,
-    MirrorModel,
-    RegistryModel,
-)
+from agent.desired.models import DesiredModel
 from agent.events import Event, Kind, Level
 from agent.journal import fields
 from agent.runtimes._docker_reload import INSECURE, MIRRORS, takes_reload
@@ -33,20 +24,10 @@ from agent.settings import Settings, variable
 from tests.catalogs import entries
 from tests.command_line import all_options, commands, takes_value
 from tests.manual import MAN, bold_words, examples, lists, skeleton, words_of
-from tests.states import said
+from tests.states import MODELS, said
 
 PROGRAM = {"mirror-agent.8": "mirror-agent.catalog", "zh_CN/mirror-agent.8": "mirror-agent.zh_CN.catalog"}
 FILE = ("mirror-agent.yaml.5", "zh_CN/mirror-agent.yaml.5")
-MODELS: tuple[type[BaseModel], ...] = (
-    DesiredModel,
-    RegistryModel,
-    MirrorModel,
-    ClientModel,
-    ContainerdModel,
-    DockerModel,
-    HealthModel,
-    MetricsModel,
-)
 KEYS = [(page, model, name) for page in FILE for model in MODELS for name in model.model_fields]
 
 
