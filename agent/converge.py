@@ -321,16 +321,18 @@ class _Cycle:
     def _recover(self, act: Recover) -> None:
         known = self.host.ledger().memory_of(self.runtime.name)
         self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
+        ordered = replace(act.before, awaits_order=False)
         self._say_act(Kind.RESTARTED, f"starting {act.unit}: {act.reason}", Level.WARNING, act)
         try:
-            self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS)
+            self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS, lambda: self._remember_again(ordered))
         except StopAskedError:
             raise
         except NotOrderedError:
             self._remember_again(known)
             raise
         except HostError:
-            self._save(self.host.ledger().with_memory(self.runtime.name, replace(act.before, is_recovering=True)))
+            noted = self.host.ledger().memory_of(self.runtime.name)
+            self._save(self.host.ledger().with_memory(self.runtime.name, replace(noted, is_recovering=True)))
             raise
         self.host.refresh()
         self._say_act(Kind.RESTARTED, f"{act.unit} is up again", Level.NOTICE, act)

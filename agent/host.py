@@ -6,7 +6,7 @@ Paths are absolute and as an operator writes them; `--root DIR` is the implement
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from agent.errors import HostError
@@ -121,8 +121,11 @@ class Host(HostReader, Protocol):
         """Restart without blocking on systemd, then wait until the unit is up again, with a new invocation."""
         ...
 
-    def recover_unit(self, unit: str, deadline_seconds: float) -> None:
-        """Forget the unit's failures, start it, and wait until it is up. For a unit that only our restart ended."""
+    def recover_unit(self, unit: str, deadline_seconds: float, taken: Callable[[], None]) -> None:
+        """Forget the unit's failures, start it, and wait until it is up. For a unit that only our restart ended.
+
+        `taken` is called when the order to start it is in systemd's hands; before that, a unit whose failure is
+        forgotten looks like one that somebody has stopped."""
         ...
 
     def refresh(self) -> None:

@@ -243,6 +243,7 @@ def _memory(raw: dict[str, Any]) -> Memory:
         is_restarting=raw.get("is_restarting") is True,
         bad=_text(raw.get("bad", "")),
         is_recovering=raw.get("is_recovering") is True,
+        awaits_order=raw.get("awaits_order") is True,
         why=_text(raw.get("why", "")),
         effective=_settings(raw.get("effective", ())),
         refused=_settings(raw.get("refused", ())),

@@ -324,10 +324,12 @@ class UnitTies:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The wall clock: Unix seconds, and minutes after local midnight (for restart windows)."""
+    """The wall clock: Unix seconds, minutes after local midnight (for restart windows), and when the machine was booted
+    by this clock (0.0: not known)."""
 
     unix_seconds: float
     local_minute: int
+    booted_at: float = 0.0
 
 
 class Cri(Enum):

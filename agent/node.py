@@ -181,7 +181,8 @@ class RealHost:
     def now(self) -> Now:
         seconds = time.time()
         local = datetime.fromtimestamp(seconds)
-        return Now(seconds, local.hour * 60 + local.minute)
+        up_seconds = time.clock_gettime(time.CLOCK_BOOTTIME)
+        return Now(seconds, local.hour * 60 + local.minute, seconds - up_seconds)
 
     # --- touching ------------------------------------------------------------------------------------------------
 
@@ -254,8 +255,8 @@ class RealHost:
         systemd.restart(unit, deadline_seconds, self.pause)
         self.refresh()
 
-    def recover_unit(self, unit: str, deadline_seconds: float) -> None:
-        systemd.recover(unit, deadline_seconds, self.pause)
+    def recover_unit(self, unit: str, deadline_seconds: float, taken: Callable[[], None]) -> None:
+        systemd.recover(unit, deadline_seconds, self.pause, taken)
         self.refresh()
 
     def refresh(self) -> None:

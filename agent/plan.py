@@ -74,7 +74,8 @@ class Memory:
     wrote and the daemon is not known to have come up with; `good` is what stood there before, kept as an original, to
     go back to ("" with a trial: there is nothing behind it); `expects` says what else the trial must amount to;
     `is_restarting` that we restarted a daemon that was up, and have not seen it up since; `is_recovering` that a start
-    because of that has failed, too; `bad` names the attempt that the daemon did not come up with, which is not made
+    because of that has failed, too; `awaits_order` that such a start was about to be made, and systemd is not known to
+    have taken the order; `bad` names the attempt that the daemon did not come up with, which is not made
     again, and `why` is what was seen of it. `effective` are the values that the daemon ran with before a trial changed
     them in the file ("null": none), `refused` those that it did not come up with ("": without the key), which stay out
     of the file while `bad` holds. `restarts` are the times of all our restarts and starts in the last ten minutes;
@@ -98,6 +99,7 @@ class Memory:
     refused: tuple[Setting, ...] = ()
     restarts: tuple[float, ...] = ()
     our_invocation: str = ""
+    awaits_order: bool = False
 
 
 @dataclass(frozen=True, slots=True)

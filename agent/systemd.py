@@ -151,11 +151,15 @@ def restart(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
     _await_up(name, before.invocation_id, deadline_seconds, pause)
 
 
-def recover(name: str, deadline_seconds: float, pause: Callable[[float], None]) -> None:
+def recover(
+    name: str, deadline_seconds: float, pause: Callable[[float], None], taken: Callable[[], None] = lambda: None
+) -> None:
     """Bring up a unit that failed, or hangs in its start, because of our restart; wait as `restart` does.
 
     A start that hangs would swallow another one, so the job is a restart: for a unit that is not up it is a start with
     a clean slate. A unit that is up already (systemd started it again) is left alone; a masked one keeps its failure.
+    The failure has to be forgotten first, since systemd takes the order in any case, and only then finds that the unit
+    has been started too often. `taken` is called when it has taken the order.
     """
     before = unit_state(name)
     if before.is_up:
@@ -166,6 +170,7 @@ def recover(name: str, deadline_seconds: float, pause: Callable[[float], None]) 
         _order("restart", name)
     except NotOrderedError as error:  # the failure is forgotten by now, which must not be taken for nothing
         raise HostError(name, error.reason, error.hint) from error
+    taken()
     _await_up(name, before.invocation_id, deadline_seconds, pause)
 
 

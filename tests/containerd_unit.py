@@ -114,21 +114,22 @@ class ContainerdHost(FakeHost):
         if not self.is_up:
             raise HostError(unit, "did not come up after a restart")
 
-    def recover_unit(self, unit: str, deadline_seconds: float) -> None:
+    def recover_unit(self, unit: str, deadline_seconds: float, taken: Callable[[], None]) -> None:
         self._step()
-        super().recover_unit(unit, deadline_seconds)
+        super().recover_unit(unit, deadline_seconds, lambda: None)
         if self.unit(UNIT).active is ActiveState.FAILED:  # reset-failed comes before the order to start
             self.units[UNIT] = replace(self.units[UNIT], active=ActiveState.INACTIVE, sub_state="dead")
         self._step()
         if self.takes_no_orders:
             raise HostError(unit, self.takes_no_orders)
-        self._order(self.start)
+        self._order(self.start, taken=taken)
         if not self.is_up:
             raise HostError(unit, "did not come up")
 
-    def _order(self, *steps: Callable[[], None]) -> None:
+    def _order(self, *steps: Callable[[], None], taken: Callable[[], None] = lambda: None) -> None:
         """A job: systemd does one step a second, and before and after each the agent can be killed."""
         self.job = [(self.clock.unix_seconds + 1.0 + at, step) for at, step in enumerate(steps)]
+        taken()
         for _ in steps:
             self._step()
             self.pause(1.0)

@@ -11,7 +11,7 @@ from typing import Any
 
 from agent.errors import HostError, NotOrderedError
 from agent.ledger import Ledger
-from agent.model import ActiveState, CommandResult, Now, Regular, UnitState
+from agent.model import ActiveState, CommandResult, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
 from tests.fakes import FakeHost
 
@@ -43,7 +43,9 @@ class DockerHost(FakeHost):
     the restart policies of those that run, by name. `job` is what systemd has still to do of what it was asked for,
     each step with its time: it goes on when the agent is dead. `takes_no_orders` is what systemd says instead. `said`
     is what dockerd has written into the journal, each line with its time; `again`: systemd has begun one more attempt
-    when the agent looks at one that has failed, as it does within 100 ms (Restart=)."""
+    when the agent looks at one that has failed, as it does within 100 ms (Restart=). `is_collected`: nothing refers to
+    its unit, so systemd forgets one that is inactive, and with it since when (measured on systemd 252: a disabled unit,
+    its socket stopped, no unit in memory that names it; mirror-agent.service does, by Before=)."""
 
     running: Values = field(default_factory=dict)
     events: list[float] = field(default_factory=list)
@@ -65,6 +67,7 @@ class DockerHost(FakeHost):
     takes_no_orders: str = ""
     said: list[tuple[float, str]] = field(default_factory=list)
     again: bool = False
+    is_collected: bool = False
 
     def __post_init__(self) -> None:
         self.mkdirs("/etc/docker")
@@ -119,12 +122,17 @@ class DockerHost(FakeHost):
         self.units[UNIT] = replace(self.units[UNIT], active=ActiveState.DEACTIVATING, sub_state="stop-sigterm")
 
     def _end(self) -> None:
-        self.units[UNIT] = UnitState(ActiveState.INACTIVE, loaded=True, at_rest_since=self.clock.unix_seconds)
+        self.units[UNIT] = self._forgotten(UnitState(loaded=True, at_rest_since=self.clock.unix_seconds))
         self.running, self.is_reset = {}, False
+
+    def _forgotten(self, state: UnitState) -> UnitState:
+        """Neither running nor failed."""
+        since = 0.0 if self.is_collected else state.at_rest_since
+        return replace(state, active=ActiveState.INACTIVE, sub_state="dead", at_rest_since=since)
 
     def tick(self, seconds: float) -> None:
         """Time passes."""
-        self.clock = Now(self.clock.unix_seconds + seconds, self.clock.local_minute)
+        self.clock = replace(self.clock, unix_seconds=self.clock.unix_seconds + seconds)
         if self.signals and self.is_up:
             self.signals = 0
             self._reload()
@@ -213,24 +221,25 @@ class DockerHost(FakeHost):
         self._order(self._stopping, self._end, self.start)
         self._await_up(deadline_seconds)
 
-    def recover_unit(self, unit: str, deadline_seconds: float) -> None:
+    def recover_unit(self, unit: str, deadline_seconds: float, taken: Callable[[], None]) -> None:
         self._about_to_change()
         was = self.units[UNIT]
         if was.active is ActiveState.ACTIVE or (was.active is ActiveState.INACTIVE and not self.is_reset):
             self.wrong_acts.append(f"start of a daemon that is {self.units[UNIT].active.value}")
-        super().recover_unit(unit, deadline_seconds)
+        super().recover_unit(unit, deadline_seconds, lambda: None)
         if was.active is ActiveState.FAILED:  # reset-failed comes before the order to start
-            self.units[UNIT], self.is_reset = replace(was, active=ActiveState.INACTIVE, sub_state="dead"), True
+            self.units[UNIT], self.is_reset = self._forgotten(was), True
         self._about_to_change()
         if self.takes_no_orders:
             raise HostError(UNIT, self.takes_no_orders)
         ends = (self._stopping, self._end) if was.active is ActiveState.ACTIVATING else ()
-        self._order(*ends, self.start)
+        self._order(*ends, self.start, taken=taken)
         self._await_up(deadline_seconds)
 
-    def _order(self, *steps: Callable[[], None]) -> None:
+    def _order(self, *steps: Callable[[], None], taken: Callable[[], None] = lambda: None) -> None:
         """A job: systemd does one step a second, and before and after each the agent can be killed."""
         self.job = [(self.clock.unix_seconds + 1.0 + at, step) for at, step in enumerate(steps)]
+        taken()
         for _ in steps:
             self._about_to_change()
             self.tick(1.0)

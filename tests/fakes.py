@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from agent.errors import ConcurrentChangeError, HostError
 from agent.ledger import Ledger
@@ -177,12 +177,14 @@ class FakeHost:
         self.log.append(f"restart {unit}")
         self.on_restart()
 
-    def recover_unit(self, unit: str, deadline_seconds: float) -> None:  # noqa: ARG002 -- nothing waits here
+    def recover_unit(self, unit: str, deadline_seconds: float, taken: Callable[[], None]) -> None:  # noqa: ARG002
+        """Nothing waits here; `on_recover` says why systemd takes no order."""
         self.log.append(f"start {unit}")
         self.on_recover()
+        taken()
 
     def refresh(self) -> None:
         """Nothing is cached here."""
 
     def pause(self, seconds: float) -> None:
-        self.clock = Now(self.clock.unix_seconds + seconds, self.clock.local_minute)
+        self.clock = replace(self.clock, unix_seconds=self.clock.unix_seconds + seconds)

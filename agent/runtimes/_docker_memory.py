@@ -85,6 +85,7 @@ def _first_sight(evidence: Evidence, keys: Iterable[str]) -> Memory:
         file_changed_at=evidence.changed_at or 0.0,
         is_restarting=False,
         is_recovering=False,
+        awaits_order=False,
         our_invocation=evidence.unit.invocation_id if evidence.memory.is_restarting else "",
     )
 

@@ -124,7 +124,9 @@ def _effective(running: Running, keys: Iterable[str], flags: Collection[str]) ->
 
 def over(memory: Memory) -> Memory:
     """The memory when the daemon has what was on trial, or what was there before."""
-    return replace(memory, trial="", good="", effective=(), is_restarting=False, is_recovering=False)
+    return replace(
+        memory, trial="", good="", effective=(), is_restarting=False, is_recovering=False, awaits_order=False
+    )
 
 
 def is_undoable(observed: ObservedDocker, memory: Memory) -> bool:

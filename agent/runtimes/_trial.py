@@ -99,10 +99,14 @@ class Bench:
     @property
     def is_forgotten(self) -> bool:
         """The start that we noted was never ordered: it was to begin with forgetting the failure (reset-failed), after
-        which a unit looks like one that somebody has stopped; but it had come to rest before the note."""
+        which a unit looks like one that somebody has stopped; but it had come to rest before the note. Where nothing
+        else refers to the unit, systemd forgets that, too; then our note says it, as long as the machine is up."""
         unit, memory = self.unit, self.memory
-        is_at_rest = unit.active is ActiveState.INACTIVE and not unit.has_job
-        return is_at_rest and 0.0 < unit.at_rest_since < memory.restarted_at
+        if unit.active is not ActiveState.INACTIVE or unit.has_job:
+            return False
+        if unit.at_rest_since:
+            return unit.at_rest_since < memory.restarted_at
+        return memory.awaits_order and memory.restarted_at > self.now.booted_at
 
     @property
     def is_blamed(self) -> bool:
@@ -124,7 +128,8 @@ def noted(memory: Memory, now: Now) -> Memory:
     """The memory with a restart or start of ours that is about to be made."""
     at = now.unix_seconds
     recent = (each for each in memory.restarts if 0 <= at - each < _BUCKET_SECONDS)
-    return replace(memory, is_restarting=True, restarted_at=at, restarts=(*recent, at)[-_BUCKET_SIZE:])
+    restarts = (*recent, at)[-_BUCKET_SIZE:]
+    return replace(memory, is_restarting=True, restarted_at=at, restarts=restarts, awaits_order=False)
 
 
 def wait_of(memory: Memory, now: Now) -> tuple[str, float]:
@@ -149,7 +154,7 @@ def recall(bench: Bench) -> Bench:
     if unit.is_up and memory.invocation_id != unit.invocation_id:
         loaded = _with_content(bench) if _has_read_it(bench) else ()
         memory = replace(memory, invocation_id=unit.invocation_id, loaded=loaded)
-        memory = replace(memory, is_restarting=False, is_recovering=False)
+        memory = replace(memory, is_restarting=False, is_recovering=False, awaits_order=False)
     return replace(bench, memory=_settled(replace(bench, memory=memory)))
 
 
@@ -193,7 +198,7 @@ def recover(bench: Bench) -> Recover | Deferred | None:
     reason, seconds = wait_of(memory, bench.now)
     if memory.is_recovering and seconds:
         return Deferred(act, f"it did not come up with what it had before, either; {reason}", seconds)
-    return replace(act, before=noted(memory, bench.now))
+    return replace(act, before=replace(noted(memory, bench.now), awaits_order=True))
 
 
 def is_leaving(bench: Bench) -> bool:

@@ -397,12 +397,14 @@ def killed_after(changes: int, host: DockerHost, state: DesiredState) -> bool:
     return True
 
 
+@pytest.mark.parametrize("is_collected", [False, True])
 @pytest.mark.parametrize("fault", FAULTS)
-def test_killed_at_every_step_docker_is_up_in_the_end(fault: str) -> None:
+def test_killed_at_every_step_docker_is_up_in_the_end(fault: str, *, is_collected: bool) -> None:
     """Before each change of ledger, kept bytes, file or daemon: the next starts of the agent end in a Docker that is up
-    and runs as before, on the bytes of before, and no stopped daemon was started."""
+    and runs as before, on the bytes of before, and no stopped daemon was started; also where systemd forgets all of a
+    unit that is inactive."""
     for changes in range(60):
-        host = machine(**FAULTS[fault])
+        host = machine(**FAULTS[fault], is_collected=is_collected)
         before, running = content(host), host.running
         if not killed_after(changes, host, WANTED[fault]):
             break
@@ -434,10 +436,10 @@ def test_killed_again_and_again() -> None:
             assert (content(host), host.running, host.is_up) == (before, BEFORE, True), (first, second)
 
 
-def killed_when(active: ActiveState, fault: str, *, has_job: bool = False) -> DockerHost:
+def killed_when(active: ActiveState, fault: str, *, has_job: bool = False, is_collected: bool = False) -> DockerHost:
     """A machine whose agent was killed when it had brought Docker into this state."""
     for changes in range(60):
-        host = machine(**{fault: is_bad})
+        host = machine(**{fault: is_bad, "is_collected": is_collected})
         is_killed = killed_after(changes, host, BAD)
         if is_killed and (host.units[UNIT].active, bool(host.job)) == (active, has_job):
             return host
@@ -476,6 +478,31 @@ def test_a_docker_whose_failure_was_forgotten_is_started() -> None:
     stopped.stop()
     cycle(stopped, BAD)
     assert (stopped.units[UNIT].active, stopped.file()) == (ActiveState.INACTIVE, BEFORE)
+
+
+def test_a_docker_that_is_stopped_in_its_start_stays_so() -> None:
+    """Killed when systemd had taken the order to start it, and that was noted; then somebody stops it, and systemd
+    forgets all about it."""
+    for changes in range(40):
+        host = machine(fails=is_bad, is_collected=True)
+        if not killed_after(changes, host, BAD):
+            break
+        if START in host.log and host.job and not host.stored_ledger.memory_of("docker").awaits_order:
+            host.tick(0.3)
+            host.stop()
+            cycle(host, BAD)
+            assert (host.is_up, host.wrong_acts) == (False, []), changes
+    assert changes > 8
+
+
+def test_a_docker_that_is_not_started_at_boot_stays_so() -> None:
+    """Killed between the two steps of a start, and the machine is started anew: Docker is down because it is not
+    enabled."""
+    host = killed_when(ActiveState.INACTIVE, "fails", is_collected=True)
+    host.clock = replace(host.clock, unix_seconds=host.clock.unix_seconds + 60.0)
+    host.clock = replace(host.clock, booted_at=host.clock.unix_seconds - 5.0)
+    cycle(host, BAD)
+    assert (host.is_up, host.file()) == (False, BEFORE)
 
 
 HARMLESS: dict[str, Callable[[DockerHost], object]] = {

@@ -111,6 +111,18 @@ def test_what_may_be_needed_again_is_kept_before_the_first_write() -> None:
     assert sorted(node.originals.values()) == [b"first", b"second"]
 
 
+def test_it_is_noted_when_systemd_has_taken_the_order() -> None:
+    """Before that the note says that it is awaited; after a start that has failed it says that it has, and no more."""
+    node, notes = host(), list[Memory]()
+    recover = replace(RECOVER, before=Memory(bad="new", awaits_order=True))
+    node.on_recover = lambda: notes.append(node.stored_ledger.memory_of("x"))
+    cycle(node, Plan("x", (recover,)), DONE)
+    assert (notes, node.stored_ledger.memory_of("x")) == ([recover.before], Memory(bad="new"))
+    node.on_recover = raising("systemd does not start it")
+    cycle(node, Plan("x", (recover,)), DONE)
+    assert node.stored_ledger.memory_of("x") == replace(recover.before, is_recovering=True)
+
+
 def test_the_memory_of_a_trial_survives_the_ledger() -> None:
     """Every field comes back from the stored form, and a ledger of before has none of them."""
     values = (Setting("a", "1"),)
@@ -118,6 +130,7 @@ def test_the_memory_of_a_trial_survives_the_ledger() -> None:
     memory = replace(
         memory, is_recovering=True, why="w", effective=values, refused=values, restarts=(1.0, 2.0), our_invocation="j"
     )
+    memory = replace(memory, awaits_order=True)
     assert {field.name for field in fields(Memory) if getattr(memory, field.name) == field.default} == set()
     ledger = Ledger().with_memory("x", memory)
     assert decode(ledger.encode()) == ledger
