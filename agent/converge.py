@@ -173,9 +173,9 @@ class _Cycle:
         ledger = self.host.ledger()
         for content in plan.keeps:
             self.host.keep_original(content)
-        for claim in plan.claims:
-            if isinstance(claim.original, Regular) and claim.path not in ledger.entries:
-                self.host.keep_original(claim.original.content)
+        for original in (each.original for each in plan.claims if each.path not in ledger.entries):
+            if isinstance(original, Regular):
+                self.host.keep_original(original.content)
         claimed = ledger.with_claims(plan.runtime, plan.claims)
         self._save(claimed if plan.remember is None else claimed.with_memory(plan.runtime, plan.remember))
 
@@ -269,7 +269,7 @@ class _Cycle:
     def _reload(self, act: Reload) -> None:
         self.host.reload_unit(act.unit)
         self.tally += Tally(reloads=1)
-        self._save(self.host.ledger().with_memory(self.runtime.name, act.after))
+        self._remember(act.after)
         settled = self._settled(RELOAD_DEADLINE_SECONDS)
         if settled:
             self._say_act(Kind.RELOADED, f"reloaded, and the daemon confirms it: {act.reason}", Level.INFO, act)
@@ -277,11 +277,11 @@ class _Cycle:
         known = self.last_plan.remember if self.last_plan else None
         memory = replace(known or self.host.ledger().memory_of(self.runtime.name), reloaded_at=0.0)
         if settled is None:
-            self._save(self.host.ledger().with_memory(self.runtime.name, memory))
+            self._remember(memory)
             sentence = f"reloaded, but somebody else changed the file just then: {act.reason}"
             self._say_act(Kind.RELOADED, sentence, Level.NOTICE, act)
             return
-        self._save(self.host.ledger().with_memory(self.runtime.name, replace(memory, failed_reload=act.attempt)))
+        self._remember(replace(memory, failed_reload=act.attempt))
         sentence = f"reloaded, but after {RELOAD_DEADLINE_SECONDS:.0f} s the daemon does not show it: {act.reason}"
         self._say_act(Kind.FAILED, sentence, Level.WARNING, act)
 
@@ -303,36 +303,35 @@ class _Cycle:
     def _restart(self, act: Restart) -> None:
         """One that was not even ordered is none: what was noted of it is forgotten again."""
         known, tally = self.host.ledger().memory_of(self.runtime.name), self.tally
-        self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
+        self._remember(act.before)
         self._say_act(Kind.RESTARTED, f"restarting {act.unit}: {reason_of(act)}", Level.NOTICE, act)
         self.tally += Tally(restarts=1)
         try:
             self.host.restart_unit(act.unit, RESTART_DEADLINE_SECONDS)
         except NotOrderedError:
             self.tally = tally
-            self._remember_again(known)
+            self._try_to_remember(known)
             raise
         self.host.refresh()
         self._say_act(Kind.RESTARTED, f"{act.unit} is up again after its restart", Level.NOTICE, act)
 
-    def _remember_again(self, memory: Memory) -> None:
-        self._attempt("", lambda: self._save(self.host.ledger().with_memory(self.runtime.name, memory)))
+    def _remember(self, memory: Memory) -> None:
+        self._save(self.host.ledger().with_memory(self.runtime.name, memory))
+
+    def _try_to_remember(self, memory: Memory) -> None:
+        self._attempt("", lambda: self._remember(memory))
 
     def _recover(self, act: Recover) -> None:
-        known = self.host.ledger().memory_of(self.runtime.name)
-        self._save(self.host.ledger().with_memory(self.runtime.name, act.before))
-        ordered = replace(act.before, awaits_order=False)
+        known, taken = self.host.ledger().memory_of(self.runtime.name), replace(act.before, awaits_order=False)
+        self._remember(act.before)
         self._say_act(Kind.RESTARTED, f"starting {act.unit}: {act.reason}", Level.WARNING, act)
         try:
-            self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS, lambda: self._remember_again(ordered))
-        except StopAskedError:
-            raise
-        except NotOrderedError:
-            self._remember_again(known)
-            raise
-        except HostError:
-            noted = self.host.ledger().memory_of(self.runtime.name)
-            self._save(self.host.ledger().with_memory(self.runtime.name, replace(noted, is_recovering=True)))
+            self.host.recover_unit(act.unit, RESTART_DEADLINE_SECONDS, lambda: self._try_to_remember(taken))
+        except HostError as error:
+            if isinstance(error, NotOrderedError):
+                self._try_to_remember(known)
+            elif not isinstance(error, StopAskedError):
+                self._remember(replace(self.host.ledger().memory_of(self.runtime.name), is_recovering=True))
             raise
         self.host.refresh()
         self._say_act(Kind.RESTARTED, f"{act.unit} is up again", Level.NOTICE, act)
@@ -349,7 +348,9 @@ class _Cycle:
     def _tell(self, action: WriteFile | RemoveFile, kind: Kind, verb: str) -> None:
         self.feuds.done(self.runtime.name, action, self._now(), self.host.exists)
         sentence = f"{verb} {self._short(action.path)}: {action.reason}"
-        level = Level.WARNING if self.last_plan is not None and self.last_plan.undoes else Level.INFO
+        undone = int(self.last_plan is not None and self.last_plan.undoes)
+        self.tally += Tally(undone=undone)
+        level = Level.WARNING if undone else Level.INFO
         event = Event(kind, sentence, level, registry=action.registry, path=action.path, reason=action.reason)
         self._say(replace(event, action="write" if kind is Kind.WROTE else "remove", outcome="changed"))
 

@@ -199,6 +199,8 @@ class Keeper:
 
     def _cause(self) -> str:
         """Of a change that no edit has asked for."""
+        if self._tally.undone:
+            return "after a change that did not work was put back"
         healed = "after mirrors failed or recovered"
         return healed if self._failed_over else "after somebody else's change was put right"
 
@@ -220,8 +222,10 @@ class Keeper:
             sentence = f"{stamp}: {self._tally.brief}, but {need} you"
             self.emit(Event(Kind.UNRESOLVED, sentence, Level.WARNING, generation=stamp, outcome="conflict"))
             return
-        kind = Kind.CONVERGED if is_new else Kind.DRIFT
+        kind = Kind.CONVERGED if is_new or self._tally.undone else Kind.DRIFT
         what = "converged" if is_new else "drift repaired, converged"
+        if self._tally.undone:
+            what = "what did not work is put back, converged"
         self.exposition.converged(self._tally.seconds, is_drift=kind is Kind.DRIFT)
         done = "nothing to change" if self._tally.is_empty else str(self._tally)
         sentence = f"{what} {stamp} in {self._tally.seconds * 1000:.0f} ms: {done}"

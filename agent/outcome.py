@@ -25,13 +25,15 @@ _SEVERITY = list(Outcome)
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What was done, counted; `seconds` of wall time."""
+    """What was done, counted; `seconds` of wall time. `undone` are those of the files that were put back because a
+    daemon did not come up, or did not run, with what was changed."""
 
     written: int = 0
     removed: int = 0
     reloads: int = 0
     restarts: int = 0
     seconds: float = 0.0
+    undone: int = 0
 
     def __add__(self, other: Tally) -> Tally:
         return Tally(
@@ -40,6 +42,7 @@ class Tally:
             self.reloads + other.reloads,
             self.restarts + other.restarts,
             self.seconds + other.seconds,
+            self.undone + other.undone,
         )
 
     @property

@@ -53,7 +53,7 @@ _LOOK_AGAIN_SECONDS, _TIES_SECONDS = 10.0, 60.0
 @dataclass(frozen=True, slots=True)
 class ConfigPlan:
     """The part of a Plan that is about config.toml and the running containerd. `migrates`: what its old tables say is
-    to stand in hosts.toml, for they are taken out now or were before."""
+    to stand in hosts.toml, for they are taken out now or were before. `undoes`: what was on trial is put back."""
 
     part: Part = Part()  # noqa: RUF009 -- frozen
     acts: tuple[Act, ...] = ()
@@ -61,6 +61,7 @@ class ConfigPlan:
     remember: Memory | None = None
     keeps: tuple[bytes, ...] = field(default=(), repr=False)
     migrates: bool = False
+    undoes: bool = False
 
 
 def plan_config(look: ConfigFile, desired: DesiredState, migration: Migration, *, wanted: bool) -> ConfigPlan:
@@ -258,15 +259,15 @@ def _go_back(look: ConfigFile, bench: Bench, setback_reason: str, desired: Desir
     """What stood there before the trial comes back; the trial is remembered as bad, and its bytes are kept."""
     memory, state = bench.memory, look.state
     memory = replace(memory, bad=attempt(memory.trial, desired.generation))
-    reason = f"containerd: {setback_reason}, so what stood there before is put back"
+    reason = f"{setback_reason}, so what stood there before is put back"
     if memory.good == ABSENT:
-        return ConfigPlan(Part((RemoveFile(look.path, reason, state),)), remember=memory)
+        return ConfigPlan(Part((RemoveFile(look.path, reason, state),)), remember=memory, undoes=True)
     if look.good is None:
-        text = f"containerd: {setback_reason}, and what stood there before is lost: mend it by hand"
+        text = f"{setback_reason}, and what stood there before is lost: mend it by hand"
         return ConfigPlan(Part(conflicts=(Conflict(look.path, text),)), remember=memory)
     mode = state.mode if isinstance(state, Regular) else 0o644
     write = WriteFile(look.path, look.good, reason, state, mode, verbatim=True)
-    return ConfigPlan(Part((write,)), remember=memory, keeps=_kept(look))
+    return ConfigPlan(Part((write,)), remember=memory, keeps=_kept(look), undoes=True)
 
 
 def _end(look: ConfigFile, bench: Bench) -> ConfigPlan:

@@ -159,6 +159,7 @@ def _assembled(parts: list[Part], config: ConfigPlan) -> Plan:
         deferred=config.deferred,
         remember=config.remember,
         keeps=config.keeps,
+        undoes=config.undoes,
     )
 
 

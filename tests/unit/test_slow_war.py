@@ -3,7 +3,7 @@ undone with a restart, from the third on the file alone is put back."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import cast
 
@@ -14,12 +14,13 @@ from agent.events import Event, Kind
 from agent.feud import RESTARTS, RESTARTS_WINDOW_SECONDS, Feuds, decode
 from agent.keeper import Keeper
 from agent.model import DesiredState, RestartWindow
-from agent.node import Places, RealHost
+from agent.node import RealHost
 from agent.outcome import Outcome, RuntimeResult
 from agent.plan import Contention, Restart
 from tests.containerd_unit import CONFIG, ContainerdHost
 from tests.docker_plans import A, desired, settings
 from tests.dockerd import DAEMON_JSON, DockerHost
+from tests.kept_host import KeptHost
 from tests.unit.test_containerd_bringup import DEBIAN, DESIRED
 from tests.unit.test_containerd_bringup import machine as containerd_machine
 
@@ -222,37 +223,8 @@ WHO = (
 
 
 @dataclass
-class KeptDocker(DockerHost):
+class KeptDocker(KeptHost, DockerHost):
     """A DockerHost with what a keeper asks of its machine besides."""
-
-    kept: dict[str, bytes] = field(default_factory=dict)
-    loss: str = ""
-    places: Places = field(default_factory=Places)
-
-    def begin(self) -> None:
-        """Nothing is cached."""
-
-    def conclude(self) -> None:
-        """Nothing is remembered of a look."""
-
-    def sweep(self) -> tuple[Event, ...]:
-        """Nothing is left over."""
-        return ()
-
-    def allow(self, directories: Iterable[str]) -> None:
-        """Everything may be written."""
-
-    def read_state(self, name: str) -> bytes | None:
-        return self.kept.get(name)
-
-    def save_state(self, name: str, content: bytes) -> None:
-        self.kept[name] = content
-
-    def publish(self, name: str, content: bytes) -> None:
-        self.kept[name] = content
-
-    def retract(self, name: str) -> None:
-        self.kept.pop(name, None)
 
 
 def test_the_journal_says_once_that_it_begins_and_that_it_ends() -> None:
