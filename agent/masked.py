@@ -14,10 +14,13 @@ _REASON = "{unit} is masked, so systemd would not start it again: systemctl unma
 
 
 def without_masked(plan: Plan, host: HostReader) -> Plan:
-    """The plan, in which restarts of masked units are deferred."""
-    masked = [act for act in plan.acts if not isinstance(act, Reload) and host.unit(act.unit).is_masked]
+    """The plan, in which restarts of masked units are deferred; for those that wait already, that is what they wait for
+    first: what systemd tells of a masked unit (KillMode) is not what will hold after the unmask."""
+    waiting = [deferred.act for deferred in plan.deferred]
+    masked = [act for act in (*plan.acts, *waiting) if not isinstance(act, Reload) and host.unit(act.unit).is_masked]
     if not masked:
         return plan
+    kept = (deferred for deferred in plan.deferred if deferred.act not in masked)
     deferred = (Deferred(act, _REASON.format(unit=act.unit), RETRY_SECONDS) for act in masked)
     actions = tuple(action for action in plan.actions if action not in masked)
-    return replace(plan, actions=actions, deferred=(*plan.deferred, *deferred))
+    return replace(plan, actions=actions, deferred=(*kept, *deferred))

@@ -84,9 +84,12 @@ def unit_state(name: str) -> UnitState:
 
 
 def unit_ties(name: str) -> UnitTies:
-    """What a restart of the unit would take along (about 20 ms); UnitTies() if systemd does not answer."""
-    shown = _show(name, ("KillMode",))
-    return UnitTies(shown.get("KillMode", ""), tuple(sorted(_bound_to(name)))) if shown else UnitTies()
+    """What a restart of the unit would take along (about 20 ms); UnitTies() if systemd does not answer, and for a
+    masked one: of that it has only defaults."""
+    shown = _show(name, ("KillMode", "LoadState"))
+    if not shown or shown.get("LoadState") == "masked":
+        return UnitTies()
+    return UnitTies(shown.get("KillMode", ""), tuple(sorted(_bound_to(name))))
 
 
 def _bound_to(name: str) -> Iterator[str]:

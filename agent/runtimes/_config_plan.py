@@ -145,11 +145,11 @@ def _keeps_containers(ties: UnitTies) -> bool:
 
 
 def _restart_reason(look: ConfigFile) -> str:
-    """Why, and what it costs."""
+    """Why, and what it costs, where systemd tells."""
     ties = look.ties or UnitTies("process")
-    fate = "containers keep running" if _keeps_containers(ties) else "containers end"
+    fate = "containers keep running" if _keeps_containers(ties) else "containers end" if ties.kill_mode else ""
     along = f"; systemd restarts {', '.join(ties.bound_units)} with it" if ties.bound_units else ""
-    return f"{_RESTART_REASON}; {fate}{along}"
+    return "; ".join(filter(None, (_RESTART_REASON, fate))) + along
 
 
 def _broken(look: ConfigFile) -> str:

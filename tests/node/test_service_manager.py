@@ -148,9 +148,13 @@ def test_a_masked_unit_is_told_at_once(shaky: Node) -> None:
     shaky.run(f"systemctl mask {_UNIT}")
     try:
         message, seconds = restart(shaky, 30.0)
+        ties = in_node(
+            shaky, f"import dataclasses\nprint(json.dumps(dataclasses.astuple(systemd.unit_ties('{_UNIT}'))))"
+        )
     finally:
         shaky.run(f"systemctl unmask {_UNIT}")
     assert "masked" in message
+    assert ties == ["", []]
     assert seconds < 10.0
     assert shaky.life(_UNIT) == life
 

@@ -7,6 +7,7 @@ import pytest
 
 from agent.model import ContainerdSettings, Cri, UnitTies
 from agent.outcome import Outcome
+from agent.plan import Restart
 from tests.containerd_unit import CONFIG, CTR, SOCKET, UNIT, ContainerdHost
 from tests.unit.test_containerd_bringup import (
     BLOCK,
@@ -241,6 +242,23 @@ def test_a_unit_that_takes_its_containers_along_is_not_restarted(mode: str) -> N
     host.unit_ties[UNIT] = UnitTies("process")
     outcome(host)
     assert (acts(host), live(host)) == ([RESTART], True)
+
+
+def test_a_masked_unit_waits_for_the_unmask_and_for_nothing_else() -> None:
+    """systemd has no KillMode for it but its default, which is not held against it, nor said."""
+    host = machine()
+    unmasked = host.units[UNIT]
+    host.units[UNIT] = replace(unmasked, is_masked=True)
+    host.unit_ties[UNIT] = UnitTies()
+    (deferred,) = cycle(host)[0].runtimes[0].deferred
+    said = "containerd.service is masked, so systemd would not start it again: systemctl unmask containerd.service"
+    assert (deferred.reason, deferred.retry_after_seconds) == (said, 60.0)
+    assert isinstance(deferred.act, Restart)
+    assert deferred.act.reason == "only a start reads config.toml"
+    host.units[UNIT] = unmasked
+    host.unit_ties[UNIT] = UnitTies("process")
+    outcome(host)
+    assert (acts(host), live(host)) == ([WRITE, RESTART], True)
 
 
 def test_what_goes_along_is_named() -> None:
