@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import chain
 
 from agent.model import ActiveState, Cri, DesiredState, Regular, Unusable
 from agent.plan import KeyOriginal
@@ -141,11 +142,11 @@ def _refusals(look: ConfigFile, config: CriConfig, migration: Migration) -> Iter
 
 
 def _rejection(look: ConfigFile) -> str:
-    """What containerd itself cannot load: the import that is to blame, if it is one."""
+    """What containerd itself cannot load; why, if it is a version that it does not read, or an import."""
     if look.daemon.dump is None or look.daemon.dump.returncode == 0 or look.digest == look.daemon.memory.trial:
         return ""
     rejected = "containerd itself rejects it (containerd config dump), so it is left as it is: mend it"
-    return next(_unloadable_imports(look), rejected)
+    return next(chain(_too_new(look), _unloadable_imports(look)), rejected)
 
 
 def _unloadable_imports(look: ConfigFile) -> Iterator[str]:
@@ -261,6 +262,11 @@ def _versions(look: ConfigFile) -> Iterator[str]:
     if file_version < 2 and (version is None or _OLDEST_2 <= version < _READS_VERSION_1):
         known = f"containerd {look.daemon.version_text} ignores" if version else "not every containerd reads"
         yield f"is of version 1, whose CRI tables {known}: convert it (containerd config migrate)"
+    yield from _too_new(look)
+
+
+def _too_new(look: ConfigFile) -> Iterator[str]:
+    file_version, version = _file_version(look), look.daemon.version
     if file_version > 2 and version is not None and version < _OLDEST_2:
         yield f"is of version {file_version}, which containerd {look.daemon.version_text} does not read: mend it"
 

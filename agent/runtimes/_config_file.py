@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from agent.errors import HostError
 from agent.host import HostReader
 from agent.ledger import Entry
 from agent.model import Absent, CommandResult, Cri, DesiredState, FileState, Manage, Now, Regular, Setting, UnitTies
@@ -114,7 +115,7 @@ def look_at_config(host: HostReader, desired: DesiredState, daemon: Daemon) -> C
         others=tuple(each for each in owned if each.entry.path not in {daemon.config_path, desired.containerd.config}),
         good=host.original(daemon.memory.good) if daemon.memory.good not in {"", ABSENT} else None,
         imports=tuple(imported_files(host, daemon.config_path, daemon.config)),
-        existing=frozenset(each for each in directories if host.list_directory(each) is not None),
+        existing=frozenset(each for each in directories if _is_directory(host, each)),
         ours=frozenset(_grandparent(each.path) for each in ledger.owned_by(NAME) if not each.keys),
         missing=_missing(host, daemon.config_path),
         distribution=_distribution(host),
@@ -152,7 +153,15 @@ def _grandparent(path: str) -> str:
 
 def _missing(host: HostReader, path: str) -> tuple[str, ...]:
     on_the_way = [path[:end] for end, letter in enumerate(path) if letter == "/" and end > 0]
-    return tuple(each for each in on_the_way if host.list_directory(each) is None)
+    return tuple(each for each in on_the_way if not _is_directory(host, each))
+
+
+def _is_directory(host: HostReader, path: str) -> bool:
+    """One into which we may not look is one, too."""
+    try:
+        return host.list_directory(path) is not None
+    except HostError:
+        return True
 
 
 def _distribution(host: HostReader) -> str:

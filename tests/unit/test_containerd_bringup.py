@@ -139,6 +139,14 @@ def test_a_second_restart_waits_a_minute() -> None:
     assert (host.loaded, host.starts) == (DEBIAN + BLOCK, 4)
 
 
+def test_a_version_that_containerd_does_not_read() -> None:
+    """1.7 rejects the whole file, and says less about it."""
+    host = machine("version = 3\n", rejects=("version = 3",))
+    result, _ = cycle(host)
+    said = "is of version 3, which containerd 1.7.24 does not read: mend it"
+    assert [conflict.reason for conflict in result.runtimes[0].conflicts] == [said]
+
+
 @pytest.mark.parametrize(
     ("imported", "said"),
     [

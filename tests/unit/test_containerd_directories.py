@@ -94,6 +94,9 @@ def test_a_file_in_its_place_counts_a_dangling_link_does_not() -> None:
     assert (look(host, "a.lan:1").place, look(dangling, "a.lan:1").path) == (Place.FILE, f"{CERTS_D}/a.lan:1")
 
 
+WITH_CERTS_D = f'version = 2\n[plugins."io.containerd.grpc.v1.cri".registry]\nconfig_path = "{CERTS_D}"\n'
+
+
 class FakeHostWithClosedDirectory(FakeHost):
     """A directory of certs.d, or certs.d itself, that is a link to where the sandbox lets nobody look."""
 
@@ -105,12 +108,14 @@ class FakeHostWithClosedDirectory(FakeHost):
         return super().list_directory(path)
 
 
+@pytest.mark.parametrize("in_use", ["version = 2\n", WITH_CERTS_D])
 @pytest.mark.parametrize("closed", ["/etc/containerd/certs.d", "/etc/containerd/certs.d/docker.io"])
-def test_a_directory_into_which_we_may_not_look(closed: str) -> None:
+def test_a_directory_into_which_we_may_not_look(closed: str, in_use: str) -> None:
     """A conflict of the registries that it concerns, with its path; the others get their files."""
     host = FakeHostWithClosedDirectory()
     for name in ("/etc/containerd/certs.d/docker.io", "/usr/bin"):
         host.mkdirs(name)
+    host.put("/etc/containerd/config.toml", in_use)
     host.put("/usr/bin/containerd", "")
     host.closed = closed
     names = ("docker.io", "ghcr.io")
