@@ -21,6 +21,9 @@ Signature = tuple[int, ...] | None
 """What tells that a file is still the one that was read; None for no file."""
 
 
+_Named = tuple[tuple[str, Signature], ...]
+
+
 class Asked:
     """Answers, each asked for once. `note` gives the signature of a file that a command is called with; without
     `has_units` nothing here is ours to ask. The methods are those of agent.host.HostReader."""
@@ -33,7 +36,7 @@ class Asked:
         self._ties: dict[str, UnitTies] = {}
         self._answers: dict[tuple[str, str], bytes | None] = {}
         self._cris: dict[str, Cri] = {}
-        self._commands: dict[tuple[tuple[str, ...], bytes], tuple[tuple[Signature, ...], CommandResult | None]] = {}
+        self._commands: dict[tuple[tuple[str, ...], bytes], tuple[_Named, CommandResult | None]] = {}
 
     def unit(self, name: str) -> UnitState:
         if not self._has_units:
@@ -73,11 +76,12 @@ class Asked:
             self._cris[socket] = {cri.OK: Cri.READY, cri.UNIMPLEMENTED: Cri.MISSING}.get(answer.status, Cri.SILENT)
         return self._cris[socket]
 
-    def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
+    def command(self, argv: Sequence[str], stdin: bytes = b"", files: Sequence[str] = ()) -> CommandResult | None:
         if not self._has_units:
             return None
         key = (tuple(argv), hashlib.sha256(stdin).digest())
-        signatures = tuple(self._note(word) for word in argv if word.startswith("/"))
+        named = (*(word for word in argv if word.startswith("/")), *files)
+        signatures = tuple((path, self._note(path)) for path in named)
         known = self._commands.pop(key, None)
         if known is None or known[0] != signatures:
             known = (signatures, programs.run(key[0], stdin=stdin))

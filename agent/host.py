@@ -72,9 +72,11 @@ class HostReader(Protocol):
         """
         ...
 
-    def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
+    def command(self, argv: Sequence[str], stdin: bytes = b"", files: Sequence[str] = ()) -> CommandResult | None:
         """Run a program by absolute path, no shell, clean environment, 5 s at most; None where it cannot be run
-        (not there, timed out, or --root). `stdin` is a file to the program, so that it can be read as /dev/stdin."""
+        (not there, timed out, or --root). `stdin` is a file to the program, so that it can be read as /dev/stdin. What
+        it said may be remembered as long as the files that it is called with are the same, and `files`, which it reads
+        besides."""
         ...
 
     def arguments(self, pid: int) -> tuple[str, ...]:

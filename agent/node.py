@@ -172,8 +172,8 @@ class RealHost:
     def cri(self, socket: str) -> Cri:
         return self._asked.cri(socket)
 
-    def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
-        return self._asked.command(argv, stdin)
+    def command(self, argv: Sequence[str], stdin: bytes = b"", files: Sequence[str] = ()) -> CommandResult | None:
+        return self._asked.command(argv, stdin, files)
 
     def arguments(self, pid: int) -> tuple[str, ...]:
         return self._asked.arguments(pid)

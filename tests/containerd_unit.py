@@ -82,7 +82,7 @@ class ContainerdHost(FakeHost):
     def is_up(self) -> bool:
         return self.unit(UNIT).is_up
 
-    def command(self, argv: Sequence[str]) -> CommandResult | None:
+    def command(self, argv: Sequence[str], *_: object, **__: object) -> CommandResult | None:
         if argv[-1] == "--version":
             return CommandResult(0, f"containerd github.com/containerd/containerd v{self.version} 0", "")
         if argv[-1] == "dump":

@@ -195,10 +195,10 @@ class DockerHost(FakeHost):
         lines = [{"Type": "daemon", "Action": "reload", "timeNano": int(at * 1e9)} for at in self.events]
         return "\n".join(map(json.dumps, lines)).encode()
 
-    def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
+    def command(self, argv: Sequence[str], stdin: bytes = b"", files: Sequence[str] = ()) -> CommandResult | None:
         """Every line of the journal since then, as with `_SYSTEMD_UNIT=docker.service`; not of one invocation."""
         if argv[0] != JOURNALCTL:
-            return super().command(argv, stdin)
+            return super().command(argv, stdin, files)
         assert {"--output=cat", f"_SYSTEMD_UNIT={UNIT}"} < set(argv)
         since = next(float(word.removeprefix("--since=@")) for word in argv if word.startswith("--since=@"))
         return CommandResult(0, "".join(f"{line}\n" for at, line in self.said if at >= since), "")

@@ -16,8 +16,9 @@ from agent.plan import RemoveFile, WriteFile
 class FakeHost:
     """Files are a dict from path to FileState, directories a set; units, answers and commands are scripted.
 
-    `log` records every change in order (`write /etc/x`, `reload docker.service`), so that "0 writes, 0 acts" is a
-    comparison. `failures` maps a path to the reason with which the next change there fails, once.
+    `read_by` is what each command was said to read besides the files that it names. `log` records every change in order
+    (`write /etc/x`, `reload docker.service`), so that "0 writes, 0 acts" is a comparison. `failures` maps a path to the
+    reason with which the next change there fails, once.
     """
 
     files: dict[str, FileState] = field(default_factory=dict)
@@ -27,6 +28,7 @@ class FakeHost:
     answers: dict[tuple[str, str], bytes | Callable[[], bytes | None]] = field(default_factory=dict)
     cris: dict[str, Cri] = field(default_factory=dict)
     commands: dict[tuple[str, ...], CommandResult | Callable[[bytes], CommandResult]] = field(default_factory=dict)
+    read_by: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict)
     processes: dict[int, tuple[str, ...]] = field(default_factory=dict)
     mtimes: dict[str, float] = field(default_factory=dict)
     originals: dict[str, bytes] = field(default_factory=dict)
@@ -101,7 +103,8 @@ class FakeHost:
         """Where something listens a CRI answers, unless it is told otherwise."""
         return self.cris.get(socket, Cri.READY if self.exists(socket) else Cri.SILENT)
 
-    def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
+    def command(self, argv: Sequence[str], stdin: bytes = b"", files: Sequence[str] = ()) -> CommandResult | None:
+        self.read_by[tuple(argv)] = tuple(files)
         result = self.commands.get(tuple(argv))
         return result(stdin) if callable(result) else result
 

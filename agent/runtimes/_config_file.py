@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import fnmatch
 import json
 import posixpath
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from agent.errors import HostError
 from agent.host import HostReader
 from agent.ledger import Entry
-from agent.model import Absent, CommandResult, Cri, DesiredState, FileState, Manage, Now, Regular, Setting, UnitTies
-from agent.runtimes._config_toml import CriConfig, imports_of
+from agent.model import CommandResult, Cri, DesiredState, FileState, Manage, Now, Regular, Setting, UnitTies
+from agent.runtimes._config_toml import CriConfig
 from agent.runtimes._containerd_config import (
     LOADED_CONTENT,
     NAME,
@@ -34,7 +32,6 @@ _CRI = {
     ("io.containerd.cri.v1", "images"),
     ("io.containerd.cri.v1", "runtime"),
 }
-_GLOB = re.compile(r"[*?\[]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +56,6 @@ class ConfigFile:
     owned: OwnedFile | None = None
     others: tuple[OwnedFile, ...] = ()
     good: bytes | None = field(default=None, repr=False)
-    imports: tuple[tuple[str, FileState], ...] = ()
     existing: frozenset[str] = frozenset()
     ours: frozenset[str] = frozenset()
     missing: tuple[str, ...] = ()
@@ -75,6 +71,10 @@ class ConfigFile:
     @property
     def state(self) -> FileState:
         return self.daemon.config
+
+    @property
+    def imports(self) -> tuple[tuple[str, FileState], ...]:
+        return self.daemon.imports
 
     @property
     def digest(self) -> str:
@@ -114,7 +114,6 @@ def look_at_config(host: HostReader, desired: DesiredState, daemon: Daemon) -> C
         owned=next((each for each in owned if each.entry.path == daemon.config_path), None),
         others=tuple(each for each in owned if each.entry.path not in {daemon.config_path, desired.containerd.config}),
         good=host.original(daemon.memory.good) if daemon.memory.good not in {"", ABSENT} else None,
-        imports=tuple(imported_files(host, daemon.config_path, daemon.config)),
         existing=frozenset(each for each in directories if _is_directory(host, each)),
         ours=frozenset(_grandparent(each.path) for each in ledger.owned_by(NAME) if not each.keys),
         missing=_missing(host, daemon.config_path),
@@ -177,25 +176,3 @@ def _plugins(host: HostReader, daemon: Daemon) -> CommandResult | None:
     if not host.exists(ctr) or not host.exists(socket):
         return None
     return host.command([ctr, "--address", socket, "plugins", "ls"])
-
-
-def imported_files(host: HostReader, importing: str, config: FileState) -> Iterator[tuple[str, FileState]]:
-    """The imported files, in containerd's order; a pattern in a directory's name is left out."""
-    for pattern in _patterns(config):
-        path = posixpath.join(posixpath.dirname(importing), pattern)
-        directory, _, name = path.rpartition("/")
-        if not _GLOB.search(path):
-            yield path, host.read(path)
-        elif not _GLOB.search(directory):
-            names = host.list_directory(directory) or ()
-            found = [f"{directory}/{each}" for each in names if fnmatch.fnmatchcase(each, name)]
-            yield from ((each, host.read(each)) for each in found if each != importing)
-
-
-def _patterns(config: FileState) -> tuple[str, ...]:
-    if isinstance(config, Absent) or not isinstance(config, Regular):
-        return ()
-    try:
-        return imports_of(config.content.decode())
-    except ValueError:
-        return ()

@@ -30,7 +30,15 @@ from agent.runtimes._config_decide import Edit, Wait, decide
 from agent.runtimes._config_edit import KEY, NotEditableError
 from agent.runtimes._config_file import ConfigFile, OwnedFile
 from agent.runtimes._config_toml import read_config, shape
-from agent.runtimes._containerd_config import LOADED_CONTENT, LOADED_PATH, UNIT, directories_of, uses
+from agent.runtimes._containerd_config import (
+    LOADED_CONTENT,
+    LOADED_IMPORTS,
+    LOADED_PATH,
+    UNIT,
+    digest_of_imports,
+    directories_of,
+    uses,
+)
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._legacy_decide import loaded_tables
 from agent.runtimes._legacy_edit import is_legacy
@@ -125,7 +133,9 @@ def _facts(look: ConfigFile) -> tuple[Setting, ...]:
     """What a containerd has that reads the file now."""
     config = look.effective()
     directories = directories_of(config.config_path) if config else ()
-    return (Setting(LOADED_PATH, json.dumps(":".join(directories))), *loaded_tables(look))
+    imports = digest_of_imports(look.daemon)
+    read = (Setting(LOADED_IMPORTS, json.dumps(imports)),) if imports else ()
+    return (Setting(LOADED_PATH, json.dumps(":".join(directories))), *read, *loaded_tables(look))
 
 
 def _wants(look: ConfigFile, desired: DesiredState, migration: Migration) -> tuple[Setting, ...]:

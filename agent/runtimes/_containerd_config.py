@@ -7,6 +7,7 @@ and from times for a containerd that was not seen before.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import posixpath
 import tomllib
@@ -16,14 +17,15 @@ from dataclasses import dataclass, field
 from agent.host import HostReader
 from agent.model import Absent, ActiveState, CommandResult, DesiredState, FileState, Regular, UnitState
 from agent.plan import Memory
+from agent.runtimes._config_imports import imported_files
 from agent.runtimes._config_toml import CriConfig, Version, parse_version, read_config
 from agent.runtimes._trial import digest_of
 
 NAME = "containerd"
 UNIT = "containerd.service"
-LOADED_CONTENT, LOADED_PATH = "config.toml", "config_path"
-"""What Memory.loaded holds: the digest of the file that the running containerd has read, and where it then looks for
-hosts.toml, each as JSON."""
+LOADED_CONTENT, LOADED_PATH, LOADED_IMPORTS = "config.toml", "config_path", "imports"
+"""What Memory.loaded holds: the digest of the file that the running containerd has read, where it then looks for
+hosts.toml, and the digest of what it has read besides, if the file imports anything; each as JSON."""
 
 _PROGRAMS = tuple(
     f"{directory}/containerd"
@@ -43,9 +45,10 @@ _OLDEST_2: Version = (2, 0, 0)
 
 @dataclass(frozen=True, slots=True)
 class Daemon:
-    """containerd on this machine. `program` is "" where none was found; `dump` is what it makes of the
-    configuration, with what that imports; `arguments` is its command line; `version_output` and `dump` are asked for
-    only while it runs, and `dump` of a file that we have just changed. `memory` is what the ledger holds."""
+    """containerd on this machine. `program` is "" where none was found; `imports` are the files that the configuration
+    names, and those that they name; `dump` is what containerd makes of all that; `arguments` is its command line;
+    `version_output` and `dump` are asked for only while it runs, and `dump` of a file that we have just changed.
+    `memory` is what the ledger holds."""
 
     unit: UnitState = UnitState()  # noqa: RUF009 -- frozen
     program: str = ""
@@ -53,6 +56,7 @@ class Daemon:
     config_path: str = ""
     config: FileState = field(default=Absent(), repr=False)
     config_written_at: float | None = None
+    imports: tuple[tuple[str, FileState], ...] = field(default=(), repr=False)
     dump: CommandResult | None = field(default=None, repr=False)
     arguments: tuple[str, ...] = ()
     memory: Memory = Memory()  # noqa: RUF009 -- frozen
@@ -89,11 +93,11 @@ def look_at_daemon(host: HostReader, desired: DesiredState) -> Daemon:
     path = flag_of(arguments, _FLAGS) or desired.containerd.config
     config = host.read(path)
     version = host.command([program, "--version"]) if unit.is_up and program else None
-    dump = None
+    imports, dump = tuple(imported_files(host, path, config)), None
     if program and isinstance(config, Regular) and (unit.is_up or memory.trial == digest_of(config)):
-        dump = host.command([program, "--config", path, "config", "dump"])
+        dump = host.command([program, "--config", path, "config", "dump"], files=[each for each, _ in imports])
     output = version.stdout if version else ""
-    return Daemon(unit, program, output, path, config, host.written_at(path), dump, arguments, memory)
+    return Daemon(unit, program, output, path, config, host.written_at(path), imports, dump, arguments, memory)
 
 
 def flag_of(arguments: tuple[str, ...], flags: tuple[str, ...]) -> str:
@@ -202,9 +206,16 @@ def _has_read_it(daemon: Daemon, certs_dir: str) -> bool:
     """Whether the running containerd looks into certs.d because the file said so when it started."""
     loaded = {setting.key: json.loads(setting.json) for setting in daemon.memory.loaded if setting.json}
     if daemon.memory.invocation_id == daemon.unit.invocation_id and loaded:
-        is_same = loaded.get(LOADED_CONTENT) == digest_of(daemon.config)
+        then = loaded.get(LOADED_IMPORTS, digest_of_imports(daemon))
+        is_same = (loaded.get(LOADED_CONTENT), then) == (digest_of(daemon.config), digest_of_imports(daemon))
         return is_same or certs_dir in directories_of(str(loaded.get(LOADED_PATH, "")))
     return (daemon.config_written_at or 0.0) <= daemon.unit.started_at
+
+
+def digest_of_imports(daemon: Daemon) -> str:
+    """The name of all that is imported, "" for nothing."""
+    lines = [f"{path} {digest_of(state)}" for path, state in daemon.imports]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest() if lines else ""
 
 
 def directories_of(config_path: str) -> tuple[str, ...]:

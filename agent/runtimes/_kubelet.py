@@ -28,7 +28,7 @@ from agent.model import (
 from agent.render import Endpoint, HostsToml
 from agent.runtimes import _distributions
 from agent.runtimes._certs_dir import Directory, choose, look_at_root, look_for
-from agent.runtimes._config_file import imported_files
+from agent.runtimes._config_imports import imported_files
 from agent.runtimes._config_toml import cri_tables
 from agent.runtimes._containerd_config import directories_of
 from agent.runtimes._distributions import Charge, Distribution

@@ -27,6 +27,17 @@ def test_the_same_question_is_asked_once(tmp_path: Path) -> None:
     assert asked.command(argv) == CommandResult(0, "2\n", "")
 
 
+def test_a_question_about_more_files_than_it_names(tmp_path: Path) -> None:
+    """It is asked again when one of those changes, when there is one more, and when one is no longer among them."""
+    signatures = {"/a": (1,), "/b": (1,)}
+    asked = Asked(lambda path: signatures.get(path, (0,)), has_units=True)
+    argv = counting(tmp_path)
+    said = [asked.command(argv, files=files) for files in (["/a"], ["/a"], ["/a", "/b"], ["/b"], ["/b"])]
+    signatures["/b"] = (2,)
+    said.append(asked.command(argv, files=["/b"]))
+    assert [each.stdout for each in said if each] == ["1\n", "1\n", "2\n", "3\n", "3\n", "4\n"]
+
+
 def test_silence_is_no_answer_for_ever(tmp_path: Path) -> None:
     """What could not be run costs its time once in a look, and is tried again in the next one."""
     asked = Asked(lambda _: None, has_units=True)

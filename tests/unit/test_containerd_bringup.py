@@ -235,7 +235,7 @@ def test_more_than_config_path_would_change() -> None:
     seen: list[str] = []
 
     class Merging(ContainerdHost):
-        def command(self, argv: Sequence[str]) -> CommandResult | None:
+        def command(self, argv: Sequence[str], *_: object, **__: object) -> CommandResult | None:
             found = super().command(argv)
             if argv[-1] == "dump" and "config_path" in self.config and found is not None:
                 seen.append("merged")

@@ -1,10 +1,12 @@
 """Does the running containerd read certs.d? What status says for each way in which it does not, and what to do."""
 
+import json
 from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
 
+from agent.ledger import Ledger
 from agent.model import (
     ActiveState,
     CommandResult,
@@ -15,12 +17,21 @@ from agent.model import (
     Registry,
     RegistryReport,
     RuntimeReport,
+    Setting,
     UnitState,
     Unusable,
 )
-from agent.plan import WriteFile
+from agent.plan import Memory, WriteFile
 from agent.runtimes._config_toml import CriConfig, parse_version, read_config
-from agent.runtimes._containerd_config import Verdict
+from agent.runtimes._containerd_config import (
+    LOADED_CONTENT,
+    LOADED_IMPORTS,
+    LOADED_PATH,
+    Verdict,
+    digest_of_imports,
+    look_at_daemon,
+)
+from agent.runtimes._trial import digest_of
 from agent.runtimes.containerd import RUNTIME
 from tests.fakes import FakeHost
 from tests.pem import CERTIFICATE
@@ -233,6 +244,51 @@ def test_imports_are_merged_by_containerd_itself() -> None:
     assert verdict(host) == IN_USE
 
 
+def test_a_dump_is_that_of_the_imports_too() -> None:
+    """What it said is used again only while each of them is the same, and no other has come: those of a pattern, in
+    directories of a pattern as well, and what they import themselves; each once, also where they go round in a circle.
+    A file that is named and not there is looked at as well."""
+    host = machine('version = 2\nimports = ["conf.d/*.toml", "/opt/*/x.toml", "/none.toml"]\n', "2.1.9")
+    for path, content in {
+        "/etc/containerd/conf.d/b.toml": 'imports = ["../more.toml", "/etc/containerd/config.toml"]',
+        "/etc/containerd/conf.d/a.toml": "version = ",
+        "/etc/containerd/conf.d/a.json": "{}",
+        "/etc/containerd/more.toml": 'imports = ["conf.d/*.toml"]',
+        "/opt/one/x.toml": "",
+        "/opt/two/y.toml": "",
+    }.items():
+        host.put(path, content)
+    RUNTIME.observe(host, DESIRED)
+    expected = ["conf.d/a.toml", "conf.d/b.toml"]
+    expected = [f"/etc/containerd/{name}" for name in expected] + ["/opt/one/x.toml", "/none.toml"]
+    assert host.read_by[DUMP] == (*expected, "/etc/containerd/more.toml")
+
+
+def test_an_import_that_the_running_containerd_has_not_read() -> None:
+    """By its dump config_path is right, but that stands in a drop-in which has changed since it started: not live. If
+    containerd looked there before that change as well, it is."""
+    host = machine('version = 2\nimports = ["conf.d/*.toml"]\n', "2.1.9")
+    drop_in = "/etc/containerd/conf.d/a.toml"
+    host.put(drop_in, "version = 2\n")
+    memory = Memory(
+        UP.invocation_id,
+        (
+            Setting(LOADED_CONTENT, json.dumps(digest_of(host.read(CONFIG)))),
+            Setting(LOADED_PATH, json.dumps("")),
+            Setting(LOADED_IMPORTS, json.dumps(digest_of_imports(look_at_daemon(host, DESIRED)))),
+        ),
+    )
+    host.stored_ledger = Ledger().with_memory("containerd", memory)
+    host.commands[DUMP] = CommandResult(0, table(2), "")
+    host.put(drop_in, table(2))
+    assert verdict(host) == Verdict(
+        False, f"restart pending: {CONFIG} changed after containerd started: systemctl restart containerd"
+    )
+    had_it = replace(memory, loaded=(memory.loaded[0], Setting(LOADED_PATH, json.dumps(CERTS_D)), memory.loaded[2]))
+    host.stored_ledger = Ledger().with_memory("containerd", had_it)
+    assert verdict(host) == IN_USE
+
+
 def test_imports_that_set_nothing() -> None:
     """The advice is for the main file, in its own version."""
     host = machine(IMPORTS.replace("3", "2"), "2.1.9")
@@ -283,9 +339,9 @@ def test_nothing_is_run_unless_the_unit_is_up() -> None:
     asked: list[tuple[str, ...]] = []
 
     class Asked(FakeHost):
-        def command(self, argv: Sequence[str], stdin: bytes = b"") -> CommandResult | None:
+        def command(self, argv: Sequence[str], stdin: bytes = b"", files: Sequence[str] = ()) -> CommandResult | None:
             asked.append(tuple(argv))
-            return super().command(argv, stdin)
+            return super().command(argv, stdin, files)
 
     host = Asked(units={"containerd.service": replace(UP, active=ActiveState.INACTIVE)})
     host.put(PROGRAM, "")

@@ -1,11 +1,11 @@
 """What a restart of containerd is judged by, and when none is made: its CRI, its own check, its unit, the clock."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
 
-from agent.model import ContainerdSettings, Cri, UnitTies
+from agent.model import CommandResult, ContainerdSettings, Cri, UnitTies
 from agent.outcome import Outcome
 from agent.plan import Restart
 from tests.containerd_unit import CONFIG, CTR, SOCKET, UNIT, ContainerdHost
@@ -308,7 +308,11 @@ def test_ties_are_asked_for_only_when_a_restart_is_in_sight() -> None:
 def silent_dump(host: ContainerdHost, until: Callable[[], bool]) -> None:
     """containerd config dump gives no answer as long as this holds."""
     command = host.command
-    host.command = lambda argv: None if argv[-1] == "dump" and until() else command(argv)  # type: ignore[method-assign, assignment]
+
+    def silenced(argv: Sequence[str], *_: object, **__: object) -> CommandResult | None:
+        return None if argv[-1] == "dump" and until() else command(argv)
+
+    host.command = silenced  # type: ignore[method-assign]
 
 
 def test_without_an_answer_nothing_is_written() -> None:
