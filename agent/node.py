@@ -233,19 +233,16 @@ class RealHost:
     def withdraw(self, path: str, first_line: bytes) -> None:
         """Remove what `expose` left: a file that begins with `first_line`. Anything else stays."""
         files = self._files_beside(path)
-        state = files.read(path)
+        state = files.read_own(path)
         if isinstance(state, Regular) and state.content.startswith(first_line):
-            files.remove_file(RemoveFile(path, "it is no longer wanted", state))
+            files.remove_own(path)
 
     def _files_beside(self, path: str) -> FileSystem:
         return FileSystem(self._places.root, allowed=(os.path.dirname(path),))
 
     def retract(self, name: str) -> None:
         """Remove what `publish` put there."""
-        path = f"{self._places.run_directory}/{name}"
-        found = self._files.read(path)
-        if isinstance(found, Regular):
-            self._files.remove_file(RemoveFile(path, "nothing to say", found))
+        self._files.remove_own(f"{self._places.run_directory}/{name}")
 
     def reload_unit(self, unit: str) -> None:
         systemd.send_hup(unit)

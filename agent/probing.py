@@ -16,7 +16,7 @@ from agent.health import Change, Health, Key, What
 from agent.kept import Kept
 from agent.model import DesiredState, Regular
 from agent.node import RealHost
-from agent.targets import ProbeTarget, decode_samples, encode_targets
+from agent.targets import ProbeTarget, decode_samples, encode_targets, fitting
 from agent.verdict import Verdict
 
 PROBE_UNIT = "mirror-agent-probe.service"
@@ -74,7 +74,7 @@ class Probing:
             for change in changes:
                 self.emit(event_of(change, desired.short_generation))
             self._stored.bring(health.encode(self.known))
-        self._targets = health.targets(desired, self.known, self._nudged, self._seed)
+        self._targets = fitting(health.targets(desired, self.known, self._nudged, self._seed))
         self._published.bring(encode_targets(self._targets) if self._targets else b"")
         return health.effective(desired, self.known, now)
 

@@ -19,7 +19,6 @@ from agent.events import Event, Kind, Level
 from agent.files import FileSystem, explained
 from agent.ledger import Ledger
 from agent.model import Absent, Regular
-from agent.plan import RemoveFile
 
 _LEDGER, _COPY, _MISSING = "ledger.json", "ledger.copy.json", "ledger.missing"
 _ORIGINALS = "originals"
@@ -124,7 +123,7 @@ class Store:
         for name in self._aside():
             with suppress(LedgerError):
                 self.save_ledger(self.ledger().with_past(self._decoded(name)))
-                self._remove(name, "it is known again")
+                self._remove(name)
                 sentence = "can be read: what stood here before mirror-agent is known again"
                 said.append(_event(self._path(name), sentence, Level.NOTICE))
         if said:
@@ -158,7 +157,7 @@ class Store:
         return ledger.decode(data)
 
     def _data(self, name: str) -> bytes | None:
-        state = self._files.read(self._path(name))
+        state = self._files.read_own(self._path(name))
         if isinstance(state, Absent):
             return None
         if not isinstance(state, Regular):
@@ -190,7 +189,7 @@ class Store:
             return
         for name in self._files.list_directory(self._path(_ORIGINALS)) or ():
             if name not in known.contents and not name.startswith("."):
-                self._remove(f"{_ORIGINALS}/{name}", "nothing refers to it")
+                self._remove(f"{_ORIGINALS}/{name}")
 
     # --- everything else -----------------------------------------------------------------------------------------
 
@@ -201,7 +200,7 @@ class Store:
 
     def read(self, name: str) -> bytes | None:
         """What `save` kept; None if there is nothing readable."""
-        state = self._files.read(self._path(name))
+        state = self._files.read_own(self._path(name))
         return state.content if isinstance(state, Regular) else None
 
     def _path(self, name: str) -> str:
@@ -210,9 +209,8 @@ class Store:
     def _replace(self, name: str, content: bytes, *, durable: bool = True) -> None:
         self._files.replace_file(self._path(name), content, 0o600, durable=durable)
 
-    def _remove(self, name: str, reason: str) -> None:
-        path = self._path(name)
-        self._files.remove_file(RemoveFile(path, reason, self._files.read(path)))
+    def _remove(self, name: str) -> None:
+        self._files.remove_own(self._path(name))
 
     def _make_directories(self) -> None:
         """Below a root other than / the parents may be missing too."""

@@ -12,14 +12,17 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from agent.verdict import Verdict
 
 FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024
+"""Of either file: what a stranger may cost us to read. `fitting` tells what goes in."""
 MAX_DETAIL = 300
+_FRAME, _LEAST_SAMPLE = 100, 145
+"""What is around the rows, and in one of verdicts.json beside registry, URL and detail."""
 MAX_URL = 4096
 MAX_SECONDS = 86_400.0
 """The longest latency and the longest rest that anybody is believed."""
@@ -69,20 +72,35 @@ class Sample:
 
 def encode_targets(targets: tuple[ProbeTarget, ...]) -> bytes:
     """targets.json."""
-    return _encoded("targets", [asdict(target) for target in targets])
+    return _encoded("targets", [_row(target) for target in targets])
+
+
+def fitting(targets: tuple[ProbeTarget, ...]) -> tuple[ProbeTarget, ...]:
+    """As many of them, from the first, as both files can hold: some 20,000."""
+    size, sizes = (
+        0,
+        (max(len(_line(_row(each))), _LEAST_SAMPLE + len(each.registry) + len(each.url)) for each in targets),
+    )
+    for count, each in enumerate(sizes):
+        size += each + 2
+        if size > MAX_BYTES - _FRAME:
+            return targets[:count]
+    return targets
 
 
 def decode_targets(data: bytes) -> tuple[ProbeTarget, ...]:
     """Read it back. Raises ValueError if it is not that: its writer is the agent, so anything odd is a bug."""
     try:
-        return tuple(ProbeTarget(**{**raw, "ca": tuple(raw["ca"])}) for raw in _rows(data, "targets"))
-    except (KeyError, TypeError) as error:
+        return tuple(ProbeTarget(**{**raw, "ca": tuple(raw.get("ca", ()))}) for raw in _rows(data, "targets"))
+    except (KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"not the targets of this version: {error}") from error
 
 
 def encode_samples(samples: tuple[Sample, ...]) -> bytes:
-    """verdicts.json."""
-    return _encoded("verdicts", [{**asdict(sample), "verdict": sample.verdict.value} for sample in samples])
+    """verdicts.json; where it would be too large, without details."""
+    rows = [{**asdict(sample), "verdict": sample.verdict.value} for sample in samples]
+    data = _encoded("verdicts", rows)
+    return data if len(data) <= MAX_BYTES else _encoded("verdicts", [{**row, "detail": ""} for row in rows])
 
 
 def decode_samples(data: bytes, now: float) -> tuple[Sample, ...]:
@@ -94,8 +112,18 @@ def decode_samples(data: bytes, now: float) -> tuple[Sample, ...]:
     return tuple(sample for sample in _samples(rows) if sample.at <= now)
 
 
+def _row(target: ProbeTarget) -> dict[str, Any]:
+    """Without what is as it is by default, which leaves room for twice as many."""
+    return {each.name: value for each in fields(ProbeTarget) if (value := getattr(target, each.name)) != each.default}
+
+
+def _line(row: dict[str, Any]) -> str:
+    return json.dumps(row, separators=(",", ":"))
+
+
 def _encoded(name: str, rows: list[dict[str, Any]]) -> bytes:
-    return json.dumps({"format": FORMAT, name: rows}, indent=1).encode() + b"\n"
+    lines = ",\n".join(map(_line, rows))
+    return f'{{"format": {FORMAT}, "{name}": [\n{lines}\n]}}\n'.encode()
 
 
 def _rows(data: bytes, name: str) -> list[Any]:

@@ -122,10 +122,11 @@ class Session:
 
     def published(self) -> Status | None:
         """What the daemon last said about itself; None if it has not, or nobody may read it."""
+        from agent.files import OWN_MAX_BYTES
         from agent.status import decode
 
         with suppress(OSError), open(f"{self.run_directory}/status.json", "rb") as file:
-            return decode(file.read(1 << 24))
+            return decode(file.read(OWN_MAX_BYTES))
         return None
 
     def daemon_pid(self) -> int:

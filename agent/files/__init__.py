@@ -9,8 +9,9 @@
 | `_reasons`, `_kernel` | what the kernel says, in words; what Python's `os` lacks |
 """
 
+from agent.files._contents import OWN_MAX_BYTES
 from agent.files._filesystem import FileSystem, Note, Signature
 from agent.files._paths import outermost, resolved
 from agent.files._reasons import explained
 
-__all__ = ["FileSystem", "Note", "Signature", "explained", "outermost", "resolved"]
+__all__ = ["OWN_MAX_BYTES", "FileSystem", "Note", "Signature", "explained", "outermost", "resolved"]

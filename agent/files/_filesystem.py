@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from agent.errors import HostError
 from agent.files import _directories
 from agent.files._batch import Attempt, Batch
-from agent.files._contents import state_at
+from agent.files._contents import MAX_BYTES, OWN_MAX_BYTES, state_at, too_large
 from agent.files._paths import MissingError, Place, UnreachableError, directory_identity, locate
 from agent.files._reasons import changed, explained, explained_in, refuse_frozen
 from agent.files._remove import Removal
@@ -52,7 +52,7 @@ class FileSystem:
 
     # --- looking -----------------------------------------------------------------------------------------------------
 
-    def read(self, path: str) -> FileState:
+    def read(self, path: str, most_bytes: int = MAX_BYTES) -> FileState:
         """The file, links followed, at most 4 MiB.
 
         Unusable also where its name is below an allowed directory and a link leads out of all of them: that is not
@@ -62,11 +62,15 @@ class FileSystem:
             with locate(self._root, path) as place:
                 if place.linked and _is_below(path, self._allowed) and not self._is_inside(place):
                     return Unusable(_leads_outside(place))
-                return state_at(place.directory, place.name)
+                return state_at(place.directory, place.name, most_bytes)
         except (MissingError, FileNotFoundError):
             return Absent()
         except (UnreachableError, OSError, ValueError) as error:
             return Unusable(_failure(path, error).reason)
+
+    def read_own(self, path: str) -> FileState:
+        """The same of a file of our own: all that `replace_file` has written."""
+        return self.read(path, OWN_MAX_BYTES)
 
     def signature(self, path: str) -> Signature | None:
         """What changes whenever a file or directory does, by stat alone; None if there is nothing to stat."""
@@ -113,7 +117,10 @@ class FileSystem:
         return tuple(results)
 
     def replace_file(self, path: str, content: bytes, mode: int, *, durable: bool = True) -> None:
-        """Replace a file of our own, whatever it was, a link too. Not `durable`: whole, but a power cut may lose it."""
+        """Replace a file of our own, whatever it was, a link too. Not `durable`: whole, but a power cut may lose it.
+        What could not be read again is not written."""
+        if len(content) > OWN_MAX_BYTES:
+            raise HostError(path, f"refused to write it: it {too_large(OWN_MAX_BYTES)}")
         with self._touching(path) as (directory, name):
             replace_own(directory, name, content, mode, durable=durable)
 
@@ -130,6 +137,13 @@ class FileSystem:
                 if found != action.replaces:
                     raise changed(action.path)
                 removal.carry_out(found)
+
+    def remove_own(self, path: str) -> None:
+        """Remove a file of our own, whatever it has become; already gone: nothing."""
+        if not isinstance(self.read_own(path), Absent):
+            with self._touching(path) as (directory, name):
+                os.unlink(name, dir_fd=directory)
+                os.fsync(directory)
 
     def make_directory(self, path: str, mode: int) -> None:
         """Make one directory with exactly this mode, whatever the umask; already there: nothing.

@@ -12,7 +12,7 @@ import os
 from contextlib import suppress
 
 from agent.errors import HostError
-from agent.files._contents import MAX_BYTES, TOO_LARGE, NotRegularError, flaw_in, insist, open_regular, read_open
+from agent.files._contents import MAX_BYTES, NotRegularError, flaw_in, insist, open_regular, read_open, too_large
 from agent.files._kernel import RENAME_EXCHANGE, RENAME_NOREPLACE, close, closing, frozen_by, renameat2
 from agent.files._paths import Identity
 from agent.files._reasons import changed, explained, frozen, reason_of
@@ -66,7 +66,7 @@ class Replacement:
         if isinstance(before, Unusable):
             raise HostError(self.order.path, before.reason)
         if len(self.order.content) > MAX_BYTES:
-            raise HostError(self.order.path, f"refused to write it: it {TOO_LARGE}")
+            raise HostError(self.order.path, f"refused to write it: it {too_large(MAX_BYTES)}")
         self._fingerprint = self._fingerprint_now()
         self._insist(self._name)
         remove_temp(self.directory, self._temp)
