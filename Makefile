@@ -5,14 +5,14 @@
 
 VENV := .venv/bin
 SHELL_SCRIPTS := packaging/*.sh packaging/runtime/build.sh packaging/sandbox/run.sh packaging/deb/p*inst packaging/deb/p*rm \
-	packaging/completions/mirror-agent.bash tests/run.sh .ci/run
+	packaging/debian/postrm packaging/completions/mirror-agent.bash tests/run.sh .ci/run
 ARCH ?= amd64
 SUITES := --suite bullseye --suite bookworm --suite trixie --suite forky
 BENCH ?=
 FAILOVER ?=
 BOOT ?=
 
-.PHONY: help setup run test lint types format unit node packaged soak hostile failover boot coverage golden schema bench package clean
+.PHONY: help setup run test lint types format unit node packaged soak hostile failover boot coverage golden schema bench package native clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -78,6 +78,10 @@ bench: setup ## speed and size beside a raw floor, in one run; BENCH="--idle-sec
 package: setup ## dist/*.deb and dist/*.rpm for amd64 (ARCH="amd64 arm64": for both); the private Python is built once
 	@packaging/setup.sh package $(ARCH)
 	@for arch in $(ARCH); do packaging/build.sh $$arch || exit; done
+
+native: ## dist/*_all.deb that runs on this distribution's own Python and libraries (Debian 13 or later)
+	@packaging/setup.sh native
+	@packaging/build.sh native
 
 clean: ## remove the sandbox and everything made here, but not .venv
 	rm -rf .sandbox .unpacked build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage

@@ -2,6 +2,7 @@
 # `make package`: dist/mirror-agent_VERSION_amd64.deb and dist/mirror-agent-VERSION-1.x86_64.rpm from one tree.
 #
 #   packaging/build.sh [amd64|arm64] [deb|rpm]...    one architecture (amd64), one format (both)
+#   packaging/build.sh native                        `make native`: dist/mirror-agent_VERSION~native_all.deb
 #
 # The same commit gives the same bytes: times are those of the commit, orders and compressors are fixed.
 #
@@ -49,9 +50,9 @@ debian_documents() {
     install -m 644 packaging/deb/lintian-overrides "$1/usr/share/lintian/overrides/mirror-agent"
 }
 
-# Both formats want a changelog with dates: its one entry is this build, and names the real one.
+# All formats want a changelog with dates: its one entry is this build, and names the real one.
 debian_changelog() {
-    printf 'mirror-agent (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md beside this file.\n\n' "$version"
+    printf 'mirror-agent (%s) unstable; urgency=medium\n\n  * See CHANGELOG.md beside this file.\n\n' "${1:-$version}"
     maintainer=$(sed -n 's/^Maintainer: //p' packaging/deb/control)
     printf ' -- %s  %s\n' "$maintainer" "$(date -u -R -d "@$SOURCE_DATE_EPOCH")"
 }
@@ -111,7 +112,20 @@ make_rpm() {
         --define 'clamp_mtime_to_source_date_epoch 1' --define '_dbpath /nonexistent' "$build/mirror-agent.spec"
 }
 
-# --- both ------------------------------------------------------------------------------------------------------------
+# --- native ----------------------------------------------------------------------------------------------------------
+
+# By debhelper, with the Python and the libraries of the distribution that this runs on. "~": the .deb with its own
+# Python is always the higher one of two that have the same version. No compiler is needed, whatever dpkg thinks.
+make_native() {
+    mkdir "$build/native"
+    cp -R agent packaging systemd pyproject.toml README.md CHANGELOG.md LICENSE "$build/native/"
+    cp -R packaging/debian "$build/native/debian"
+    debian_changelog "$version~native" >"$build/native/debian/changelog"
+    (cd "$build/native" && dpkg-buildpackage --build=binary --unsigned-changes --ignore-builtin-builddeps)
+    mv "$build/mirror-agent_$version~native_all.deb" "$build/out/"
+}
+
+# --- all ------------------------------------------------------------------------------------------------------------
 
 documents() {
     mkdir -p "$1/$DOC"
@@ -121,7 +135,7 @@ documents() {
 }
 
 [ $# -gt 0 ] || set -- deb rpm
-runtime=$(packaging/runtime/build.sh "$machine")
+[ "$*" = native ] || runtime=$(packaging/runtime/build.sh "$machine")
 mkdir "$build/out"
 running=
 for format in "$@"; do

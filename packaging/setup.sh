@@ -4,8 +4,9 @@
 #   packaging/setup.sh python    .venv with the exact packages of requirements-dev.lock
 #   packaging/setup.sh nodes     what boots test nodes: mmdebstrap, systemd-nspawn
 #   packaging/setup.sh package [amd64|arm64]...    what builds the packages, and lintian and rpmlint to judge them
+#   packaging/setup.sh native    what packaging/debian builds with, on Debian 13 or later
 #
-# Exit 3 from `nodes` and `package`: this machine cannot do it; the last line says why.
+# Exit 3 from `nodes`, `package` and `native`: this machine cannot do it; the last line says why.
 set -eu
 cd "$(dirname "$0")/.."
 
@@ -225,9 +226,19 @@ setup_package() {
     install_packages "to build the packages" $missing
 }
 
+setup_native() {
+    have apt-get || cannot "the native package is built on Debian 13 or later"
+    # -I: no compiler, which dpkg always wants.
+    have dpkg-checkbuilddeps && dpkg-checkbuilddeps -I packaging/debian/control 2>/dev/null && return 0
+    refresh_package_lists
+    say "installing what packaging/debian/control builds with"
+    quietly as_root env DEBIAN_FRONTEND=noninteractive apt-get build-dep -y -q --no-install-recommends ./packaging
+}
+
 case "${1:-}" in
     python) setup_python ;;
     nodes) setup_nodes ;;
     package) shift && setup_package "$@" ;;
-    *) die "usage: packaging/setup.sh python|nodes|package" ;;
+    native) setup_native ;;
+    *) die "usage: packaging/setup.sh python|nodes|package|native" ;;
 esac

@@ -1,18 +1,20 @@
 #!/bin/sh
-# Make the tree that both packages carry, as it lies on a node: packaging/tree.sh TARGET FORMAT MACHINE
+# Make the tree that the packages carry, as it lies on a node: packaging/tree.sh TARGET FORMAT [MACHINE]
 #
 # MACHINE is x86_64 or aarch64.
-# FORMAT (deb, rpm) decides only where units and zsh's functions lie.
+# FORMAT (deb, rpm, native) decides where units and zsh's functions lie. `native` is for packaging/debian, which has put
+# the code into TARGET already and needs no Python of ours.
 set -eu
 cd "$(dirname "$0")/.."
 
-target=$1 format=$2 machine=$3
+target=$1 format=$2 machine=${3:-}
 PRIVATE=/usr/lib/mirror-agent
 LIBRARY=$PRIVATE/lib/python3.14
 
 case $format in
     deb) units=/lib/systemd/system zsh=/usr/share/zsh/vendor-completions ;;
     rpm) units=/usr/lib/systemd/system zsh=/usr/share/zsh/site-functions ;;
+    native) units=/usr/lib/systemd/system zsh=/usr/share/zsh/vendor-completions ;;
 esac
 
 # place MODE DESTINATION FILE...: into a directory (with a "/" at the end), or under a name of its own.
@@ -58,7 +60,11 @@ manual() {
 }
 
 umask 022
-code
+if [ "$format" = native ]; then
+    place 755 /usr/bin/mirror-agent packaging/debian/launcher
+else
+    code
+fi
 around
 # The same on every machine: who may read it, and when it was made.
 find "$target" -type d -exec chmod 755 {} +

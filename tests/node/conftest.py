@@ -197,11 +197,11 @@ def _installed(rig: Rig) -> Service:
         pytest.skip(str(missing))
 
 
-def bootable(suite: str, name: str) -> Node:
-    """A node of the suite, to be booted; the test is skipped where that cannot be."""
+def bootable(suite: str, name: str, *packages: str) -> Node:
+    """A node of the suite that has these packages, too, to be booted; the test is skipped where that cannot be."""
     try:
         require_host()
-        rootfs.ensure(suite)
+        rootfs.ensure(suite, *packages)
     except rootfs.CannotBuildError as missing:
         pytest.skip(str(missing))
-    return Node(suite, name=name)
+    return Node(suite, name=name, packages=packages)

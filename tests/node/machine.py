@@ -54,10 +54,12 @@ class Result:
 
 
 class Node:
-    """One booted machine of a Debian suite; a context manager that boots on entry and powers off on exit."""
+    """One booted machine of a Debian suite; a context manager that boots on entry and powers off on exit. `packages`
+    are those it has besides what every node has."""
 
-    def __init__(self, suite: str, *, name: str = "") -> None:
+    def __init__(self, suite: str, *, name: str = "", packages: Sequence[str] = ()) -> None:
         self.suite = suite
+        self.packages = tuple(packages)
         self.name = f"{name or 'node'}-{suite}".replace("_", "-").strip("-")
         self.boot_seconds = 0.0
         self._disk = contextlib.ExitStack()
@@ -66,7 +68,7 @@ class Node:
         self._init_pid = 0
 
     def __enter__(self) -> Self:
-        lowest = rootfs.ensure(self.suite)
+        lowest = rootfs.ensure(self.suite, *self.packages)
         require_host()
         with contextlib.ExitStack() as disk:
             self._scratch = disk.enter_context(scratch_directory(self.name))

@@ -56,8 +56,8 @@ class Recipe:
         return f"{self.suite}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
-def recipe(suite: str) -> Recipe:
-    """The recipe of a node of `suite` (one of SUITES)."""
+def recipe(suite: str, *more: str) -> Recipe:
+    """The recipe of a node of `suite` (one of SUITES) that has `more` packages."""
     if suite not in SUITES:
         raise CannotBuildError(f"no recipe for the suite {suite!r}; known are {', '.join(SUITES)}")
     extra = ("docker-cli",) if suite in _SEPARATE_DOCKER_CLI else ()
@@ -75,7 +75,7 @@ def recipe(suite: str) -> Recipe:
         '--customize-hook=echo 127.0.0.1 localhost > "$1/etc/hosts"; : > "$1/etc/resolv.conf"',
         '--customize-hook=rm -rf "$1"/var/cache/apt/* "$1"/var/lib/apt/lists/*',
     )
-    return Recipe(suite, (*_PACKAGES, *extra), options)
+    return Recipe(suite, (*_PACKAGES, *extra, *more), options)
 
 
 def cache_root() -> Path:
@@ -83,12 +83,12 @@ def cache_root() -> Path:
     return Path(os.environ.get("MIRROR_AGENT_NODE_CACHE") or DEFAULT_CACHE)
 
 
-def ensure(suite: str) -> Path:
-    """The directory of a complete root file system of `suite`, built now if it is missing.
+def ensure(suite: str, *more: str) -> Path:
+    """The directory of a complete root file system of `suite` (with `more` packages), built now if it is missing.
 
     Raises CannotBuildError when the host lacks a tool or a mirror, or when the build fails.
     """
-    wanted = recipe(suite)
+    wanted = recipe(suite, *more)
     return build_once(cache_root() / wanted.name, lambda target: _bootstrap(wanted, target))
 
 
