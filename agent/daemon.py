@@ -194,7 +194,8 @@ class Daemon:
         """One cycle. Returns whether it did something or leaves acts to do, so that a settled look must follow."""
         before = self.keeper.state
         try:
-            result = self.keeper.look(acts=acts)
+            with self.watcher.held():
+                result = self.keeper.look(acts=acts)
         except HostError as error:
             self._fail(error)
             self.keeper.failed(error)

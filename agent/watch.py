@@ -13,8 +13,8 @@ from __future__ import annotations
 import os
 import stat
 import threading
-from collections.abc import Callable, Hashable
-from contextlib import suppress
+from collections.abc import Callable, Hashable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from errno import EACCES, EMFILE, ENOENT, ENOSPC, ENOTDIR
@@ -55,7 +55,7 @@ class Watcher:
 
     def __init__(self, wake: Callable[[Hint], None]) -> None:
         self._wake = wake
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._waiting = 0
         self._inotify: _Inotify | None = None
         self._watched: dict[str, _Watched] = {}
@@ -65,6 +65,14 @@ class Watcher:
         """Call it before looking at the files: whatever happens after it wakes again."""
         with self._lock:
             self._waiting = 0
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Tell nothing meanwhile; what happened is told at the end. To be held by who could not listen anyway: each
+        file that we write makes nine events, and the thread that reads them would take its turns at the interpreter
+        away from the writing. The kernel keeps 16,384 of them; if there are more, that is told as CLOSED."""
+        with self._lock:
+            yield
 
     def watch(self, directories: frozenset[str]) -> None:
         """Watch exactly these directories, not those below them. Cheap when nothing has changed (one lstat each), so it

@@ -225,6 +225,24 @@ def test_a_closed_is_not_followed_by_a_touched(ear: Ear, home: Path) -> None:
     watcher.close()
 
 
+def test_what_happens_while_it_is_held_is_told_at_the_end(home: Path) -> None:
+    """Whoever holds the watcher hears nothing, and once it lets go what there was to hear: two hints, however much it
+    was."""
+    heard: list[Hint] = []
+    watcher = Watcher(heard.append)
+    watcher.watch(frozenset({str(home)}))
+    watcher.rearm()
+    heard.clear()
+    with watcher.held():
+        for number in range(100):
+            (home / f"file-{number}").write_text("x")
+        time.sleep(0.05)  # time enough to hear it, if it could be heard
+        heard_while_held = list(heard)
+    _await(lambda: len(heard) >= 2 and not any(_unread(number) for number in _inotify_descriptors()))
+    watcher.close()
+    assert (heard_while_held, heard) == ([], [T, C])
+
+
 def test_an_exception_in_wake_does_not_end_the_watch(home: Path) -> None:
     """What the consumer does wrong costs one hint, not all later ones."""
     heard: list[Hint] = []
