@@ -281,6 +281,11 @@ def test_the_journal_holds_back_repeats() -> None:
         ('{"auth": "dXNlcjpwYXNz"}', '{"auth": "***"}'),
         ("password=hunter22 and more", "password=*** and more"),
         ("found unexpected token: }", "found unexpected token: }"),
+        ("AUTHORIZATION: x; PASSWD=hunter22", "AUTHORIZATION: ***"),
+        (
+            "BASIC dXNlcjpwYXNz, then Secret=a and TOKEN=b and Passwd=c",
+            "BASIC ***, then Secret=*** and TOKEN=*** and Passwd=***",
+        ),
     ],
 )
 def test_what_looks_like_a_secret_is_not_shown(text: str, clean: str) -> None:
