@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import chain
@@ -160,11 +160,15 @@ class Memo(Generic[KeyT, ValueT]):
 
     def __init__(self, make: Callable[[KeyT], ValueT]) -> None:
         self._make = make
-        self._known: Mapping[KeyT, ValueT] = {}
+        self._known: dict[KeyT, ValueT] = {}
 
     def round(self, keys: Iterable[KeyT]) -> tuple[ValueT, ...]:
-        """The value of each key, in their order."""
-        known = self._known
-        pairs = [(key, known[key] if key in known else self._make(key)) for key in keys]
-        self._known = dict(pairs)
-        return tuple(value for _, value in pairs)
+        """The value of each key, in their order; none is None. A key is looked up once: its hash takes longest here."""
+        values: list[ValueT] = []
+        now: dict[KeyT, ValueT] = {}
+        for key in keys:
+            known = self._known.get(key)
+            now[key] = value = self._make(key) if known is None else known
+            values.append(value)
+        self._known = now
+        return tuple(values)

@@ -35,6 +35,10 @@ class Place(Enum):
     CLOSED = "leads to where mirror-agent may not look"
 
 
+_PASSED_OVER = (Place.MISSING, Place.DANGLING)
+"""A tuple, like others of places: to find a member in a set of them takes a call in Python."""
+
+
 @dataclass(frozen=True, slots=True)
 class CertsDir:
     """The directory of all hosts.toml. `missing` are it and those of its parents that do not exist, outermost first;
@@ -99,7 +103,7 @@ def new_name(registry: str) -> str:
 
 def choose(registry: str, directories: tuple[Directory, ...]) -> Directory:
     """The directory that containerd uses, or the one to be made."""
-    found = [each for each in directories if each.place in {Place.DIRECTORY, Place.FILE, Place.CLOSED}]
+    found = [each for each in directories if each.place not in _PASSED_OVER]
     named = (each for each in directories if each.path.endswith(f"/{new_name(registry)}"))
     return found[0] if found else next(named)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 
 from agent.runtimes._json_text import Member, NotEditableError, compact, fault_at, inline, outline, pretty
 
@@ -162,6 +163,9 @@ def _decode(data: bytes) -> str:
         raise fault_at(before, len(before), "this is not UTF-8: save the file as UTF-8") from None
 
 
+@lru_cache(maxsize=4)
 def _parse(text: str) -> Document:
+    """Every question about a file reads it, some ten times in a look; the file as it stands and as it is to be are
+    read once each."""
     found = outline(text)
     return Document(text, found.members, found.open_end, found.close)

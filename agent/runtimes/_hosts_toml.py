@@ -41,8 +41,10 @@ class Recipe:
 def registries_with_files(desired: DesiredState) -> tuple[Registry, ...]:
     """Those that need a hosts.toml. Once there is `_default`, every registry with an entry of its own does, or else
     `_default` would answer for it."""
-    has_default = any(each.name == DEFAULT_REGISTRY and _needs_file(each) for each in desired.registries)
-    return tuple(registry for registry in desired.registries if has_default or _needs_file(registry))
+    default = next((each for each in desired.registries if each.name == DEFAULT_REGISTRY), None)
+    if default is not None and _needs_file(default):
+        return desired.registries
+    return tuple(filter(_needs_file, desired.registries))
 
 
 def _needs_file(registry: Registry) -> bool:

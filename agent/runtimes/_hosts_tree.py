@@ -35,6 +35,7 @@ from agent.runtimes._hosts_toml import Recipe, meaning
 from agent.runtimes._material import Material, examine
 
 _MOVED = "was in an old table of config.toml"
+_IN_THE_WAY = (Place.FILE, Place.DANGLING, Place.CLOSED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,7 +221,7 @@ def conflicts_of(registry: Registry, tree: Tree) -> Iterator[Conflict]:
         path, place = tree.root.obstacle
         yield Conflict(path, f"{place.value}: remove it, then the file for {name} can be written", name)
     directory = tree.directories[name]
-    if directory.place in {Place.FILE, Place.DANGLING, Place.CLOSED}:
+    if directory.place in _IN_THE_WAY:
         consequence = "every pull fails" if directory.place is Place.FILE else "nothing can be written there"
         yield Conflict(directory.path, f"{directory.place.value}, so {consequence} for {name}: remove it", name)
     for mirror in registry.mirrors:

@@ -24,7 +24,6 @@ from agent.runtimes._containerd_config import Daemon
 from agent.runtimes._hosts_reading import read
 from agent.runtimes._hosts_toml import registries_with_files
 from agent.runtimes._hosts_tree import Tree, conflicts_of
-from agent.runtimes._legacy_adopt import read_tables
 from agent.runtimes._legacy_edit import MIRRORS, TLS, is_legacy, keys_of, registry_table
 from agent.runtimes._legacy_tables import Tables, needs_tables, tables_for
 
@@ -65,7 +64,8 @@ def look_at_migration(look: ConfigFile, desired: DesiredState) -> Migration:
     keys = {key: value for key, value in {**standing, **held}.items() if value is not None}
     named = {registry.name for registry in desired.registries}
     registries, refusal = _registries(keys, named, look)
-    needed = registries_with_files(replace(desired, registries=(*desired.registries, *registries)))
+    every = replace(desired, registries=(*desired.registries, *registries))
+    needed = registries_with_files(every) if registries else ()
     return Migration(tuple(standing), tuple(each for each in registries if each in needed), refusal)
 
 
@@ -115,6 +115,10 @@ def with_migrated(desired: DesiredState, migration: Migration) -> DesiredState:
 
 def _registries(keys: Mapping[str, str], named: Iterable[str], look: ConfigFile) -> tuple[tuple[Registry, ...], str]:
     usable = {key: value for key, value in keys.items() if _can_matter(key)}
+    if not usable:
+        return (), ""
+    from agent.runtimes._legacy_adopt import read_tables  # not at the top: few nodes have such tables still
+
     found = read_tables(registry_table(usable), look.path, every_host=True).registries
     mine = [each for each in found if each.entry.name not in named]
     problems = [_misnamed(key) for key in usable if _name(key) not in named]
