@@ -5,7 +5,6 @@ Every message says what happened to what, and what would be right. None of them 
 
 from __future__ import annotations
 
-import traceback
 from dataclasses import dataclass
 
 WHOLE_FILE = "(file)"
@@ -103,6 +102,8 @@ class StopAskedError(HostError):
 def describe_bug(error: BaseException) -> str:
     """An unexpected exception in one line: its type and where it came from. Its text may quote file content, and
     with that a secret, so it is left out."""
+    import traceback  # not at the top: only a bug needs it
+
     frames = traceback.extract_tb(error.__traceback__)
     place = f" at {frames[-1].filename.rpartition('/')[2]}:{frames[-1].lineno}" if frames else ""
     return f"{type(error).__name__}{place}"

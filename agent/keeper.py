@@ -20,11 +20,9 @@ from agent.plan import Conflict, Contention, Deferred, Memory, Restart, reason_o
 from agent.probing import Probing
 from agent.source import Source
 from agent.status import Status
+from agent.store import FEUDS, LAST_GOOD
 
-LAST_GOOD = "last-good.yaml"
-STATUS = "status.json"
 VERDICTS = "verdicts.json"
-FEUDS = "contended.json"
 
 _TROUBLE = (Outcome.FAILED, Outcome.DEGRADED)
 
@@ -63,7 +61,7 @@ class Keeper:
     def __post_init__(self) -> None:
         self._last_good = Kept(lambda data: self.host.save_state(LAST_GOOD, data), self.emit)
         self._kept_feuds = Kept(lambda data: self.host.save_state(FEUDS, data), self.emit)
-        self._published = Kept(lambda data: self.host.publish(STATUS, data), self.emit)
+        self._published = Kept(lambda data: self.host.publish(status.FILE, data), self.emit)
         self.exposition = Exposition(self.host, self.emit)
         self.probing = Probing(self.host, self.emit, f"{self.host.places.probe_directory}/{VERDICTS}")
 

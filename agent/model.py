@@ -151,6 +151,8 @@ class Registry:
 
 @dataclass(frozen=True, slots=True)
 class ContainerdSettings:
+    """What the desired state says of containerd itself: where its files lie, and whether it may be restarted."""
+
     manage: Manage = Manage.AUTO
     config: str = "/etc/containerd/config.toml"
     certs_dir: str = "/etc/containerd/certs.d"
@@ -175,6 +177,8 @@ class RestartWindow:
 
 @dataclass(frozen=True, slots=True)
 class DockerSettings:
+    """What the desired state says of Docker itself: its file, settings for it, and when it may be restarted."""
+
     manage: Manage = Manage.AUTO
     daemon_json: str = "/etc/docker/daemon.json"
     settings: tuple[Setting, ...] = ()

@@ -8,12 +8,17 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from agent.errors import Problem
-from agent.health import Health, MirrorHealth
 from agent.model import DesiredState, RegistryReport, RuntimeReport
 from agent.plan import Conflict, Contention, Deferred, Reload, reason_of
+
+if TYPE_CHECKING:
+    from agent.health import Health, MirrorHealth
+
+FILE = "status.json"
+"""Its name in the run directory."""
 
 FORMAT = 1
 

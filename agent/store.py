@@ -20,6 +20,12 @@ from agent.files import FileSystem, explained
 from agent.ledger import Ledger
 from agent.model import Absent, Regular
 
+LAST_GOOD = "last-good.yaml"
+"""The last desired state that was good, for as long as the file holds none."""
+
+FEUDS = "contended.json"
+"""What somebody else keeps changing (agent.feud)."""
+
 _LEDGER, _COPY, _MISSING = "ledger.json", "ledger.copy.json", "ledger.missing"
 _ORIGINALS = "originals"
 

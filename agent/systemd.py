@@ -13,8 +13,6 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
-import systemd.daemon as service_manager
-
 from agent.errors import HostError, NotOrderedError
 from agent.model import ActiveState, CommandResult, UnitState, UnitTies
 from agent.processes import process_start
@@ -343,5 +341,7 @@ def _status(text: str) -> str:
 
 def _notify(*lines: str) -> None:
     """A service manager that does not listen must not stop the service."""
+    import systemd.daemon as service_manager  # not at the top: only the daemon has anybody to tell
+
     with suppress(Exception):
         service_manager.notify("\n".join(line for line in lines if line))

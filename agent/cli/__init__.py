@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from contextlib import suppress
 
@@ -94,6 +93,8 @@ def _leave_output(code: int) -> int:
 
 def _report_bug(error: Exception, *, debug: bool) -> int:
     """One line without the exception's text, which may quote a file and with it a secret."""
+    import traceback  # not at the top: only a bug needs it
+
     if debug:
         traceback.print_exception(error)
     frame = traceback.extract_tb(error.__traceback__)[-1]

@@ -79,11 +79,12 @@ def _is_fine(result: CycleResult) -> bool:
 
 def _remember(session: Session, host: RealHost, desired: DesiredState, result: CycleResult) -> None:
     """Leave behind what the daemon would: the last good state and a status. Nothing is written if nothing is new."""
-    from agent import converge, keeper, status
+    from agent import converge, status
+    from agent.store import LAST_GOOD
 
     data = session.source(host).data
-    if host.read_state(keeper.LAST_GOOD) != data:
-        host.save_state(keeper.LAST_GOOD, data)
+    if host.read_state(LAST_GOOD) != data:
+        host.save_state(LAST_GOOD, data)
     known = session.published()
     if known and known.generation == desired.generation and result.tally.is_empty:
         return
@@ -97,7 +98,7 @@ def _remember(session: Session, host: RealHost, desired: DesiredState, result: C
         cause="after mirror-agent apply",
         runtimes=converge.reports(desired, host),
     )
-    host.publish(keeper.STATUS, status.encode(current))
+    host.publish(status.FILE, status.encode(current))
 
 
 def report(session: Session, result: CycleResult, what: str, account: Account) -> int:

@@ -11,16 +11,17 @@ import os
 import sys
 import types
 
-_GARBAGE_THRESHOLD = 10_000
+GARBAGE_THRESHOLD = 10_000
 """Objects between two collections, instead of Python's 700: modules that are loaded, and cycles that run, make next to
 no garbage that only a collection finds."""
 
 
 def begin() -> None:
     """To be called before the first command is imported."""
-    gc.set_threshold(_GARBAGE_THRESHOLD)
+    gc.set_threshold(GARBAGE_THRESHOLD)
     _leave_out_openssl()
     _leave_out_plugins()
+    _leave_out_compressors()
 
 
 def _leave_out_openssl() -> None:
@@ -38,3 +39,10 @@ def _leave_out_plugins() -> None:
     loader = types.ModuleType("pydantic.plugin._loader")
     loader.get_plugins = tuple  # type: ignore[attr-defined]
     sys.modules.setdefault(loader.__name__, loader)
+
+
+def _leave_out_compressors() -> None:
+    """watchdog imports ctypes.util, that shutil, and that every compressor there is, for archives that nobody makes:
+    0.4 MB. shutil does without those that a Python was built without."""
+    for name in ("bz2", "lzma"):
+        sys.modules.setdefault(name, None)  # type: ignore[arg-type]  # as above

@@ -65,22 +65,22 @@ def _fate(host: RealHost, path: str) -> str:
 
 def _forget(host: RealHost) -> None:
     """No state is in force any more, and none is to come back by itself when the service is started."""
-    from agent import exposition, keeper
-    from agent.status import Status, encode
+    from agent import exposition, status
+    from agent.store import LAST_GOOD
 
     with suppress(HostError):
         exposition.forget(host)
     with suppress(HostError):
-        if host.read_state(keeper.LAST_GOOD):
-            host.save_state(keeper.LAST_GOOD, b"")
-        host.publish(keeper.STATUS, encode(Status()))
+        if host.read_state(LAST_GOOD):
+            host.save_state(LAST_GOOD, b"")
+        host.publish(status.FILE, status.encode(status.Status()))
 
 
 def _last_desired_state(session: Session, host: RealHost) -> DesiredState:
     """Revert needs it only to know where files lie, so a missing or invalid one must not stop it."""
     from agent import desired
-    from agent.keeper import LAST_GOOD
     from agent.model import DesiredState
+    from agent.store import LAST_GOOD
 
     try:
         return session.desired_state(host)

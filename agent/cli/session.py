@@ -97,7 +97,7 @@ class Session:
     def plans(self, desired: DesiredState, host: RealHost) -> tuple[Plan, ...]:
         """What there is to do, without the restarts that the daemon holds back because of what others do."""
         from agent import converge, feud
-        from agent.keeper import FEUDS
+        from agent.store import FEUDS
 
         feuds = feud.decode(host.read_state(FEUDS) or b"", host.now().unix_seconds)
         feuds.begin(desired.generation)
@@ -123,9 +123,9 @@ class Session:
     def published(self) -> Status | None:
         """What the daemon last said about itself; None if it has not, or nobody may read it."""
         from agent.files import OWN_MAX_BYTES
-        from agent.status import decode
+        from agent.status import FILE, decode
 
-        with suppress(OSError), open(f"{self.run_directory}/status.json", "rb") as file:
+        with suppress(OSError), open(f"{self.run_directory}/{FILE}", "rb") as file:
             return decode(file.read(OWN_MAX_BYTES))
         return None
 

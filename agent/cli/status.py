@@ -148,7 +148,7 @@ def _in_force(session: Session, host: RealHost) -> tuple[DesiredState | None, tu
     except DesiredStateError as error:
         problems = error.problems
     from agent import desired
-    from agent.keeper import LAST_GOOD
+    from agent.store import LAST_GOOD
 
     with suppress(HostError, DesiredStateError):
         last_good = desired.load(host.read_state(LAST_GOOD) or b"", session.settings.config)

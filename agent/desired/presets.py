@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-from agent import catalogue
 from agent.desired.build import default_server
 from agent.desired.findings import Findings, quoted
 from agent.desired.messages import near
 from agent.desired.nodes import Kind, Mapping, Node, Scalar, Sequence
 from agent.model import Mirror, Registry
 
+if TYPE_CHECKING:
+    from agent.catalogue import Preset
+
 
 def expand(presets: Iterable[str], named: set[str]) -> tuple[Registry, ...]:
     """The registries of the presets, in order, without those in `named`; the first preset that knows one wins."""
     registries: dict[str, Registry] = {}
     for name in presets:
-        preset = catalogue.preset(name)
+        preset = _preset(name)
         for row in preset.rows if preset else ():
             if row.expand and row.registry not in named:
                 entry = Registry(row.registry, default_server(row.registry), (Mirror(row.mirror),), preset=name)
@@ -36,11 +39,19 @@ def check_presets(root: Node, findings: Findings) -> None:
         earlier = first.setdefault(item.text, item)
         if earlier is not item:
             findings.add(item, ("presets", index), f"is there twice: the first is on line {earlier.line}; keep one")
-        elif catalogue.preset(item.text) is None:
+        elif _preset(item.text) is None:
             findings.add(item, ("presets", index), _unknown(item.text))
 
 
+def _preset(name: str) -> Preset | None:
+    from agent import catalogue  # not at the top: many desired states name none
+
+    return catalogue.preset(name)
+
+
 def _unknown(name: str) -> str:
+    from agent import catalogue
+
     known = [preset.name for preset in catalogue.presets()]
     hint = near(name, known)
     return f"{quoted(name)} is no preset, {hint}" if hint else f"unknown preset; known are: {', '.join(known)}"

@@ -49,6 +49,8 @@ class _Frame:
 
 @dataclass(slots=True)
 class _Builder:
+    """The tree as far as the events have come: `frames` are the mappings and sequences that are still open."""
+
     findings: Findings
     frames: list[_Frame] = field(default_factory=list)
     root: Node | None = None

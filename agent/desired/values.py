@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from fractions import Fraction
 
-from agent.image import BadReferenceError, parse
-
 _MAX_PATH = 4095
 _TERM = re.compile(r"([0-9]{1,12}(?:\.[0-9]{0,12})?|\.[0-9]{1,12})(ns|us|ms|s|m|h)")
 _DURATION = re.compile(rf"(?:{_TERM.pattern})+")
@@ -80,6 +78,8 @@ def seconds_of(text: str) -> float:
 
 def probe_image(registry: str, text: str) -> str:
     """The whole reference of an image of a registry, which is named with or without that registry."""
+    from agent.image import BadReferenceError, parse  # not at the top: few desired states name one
+
     try:
         image = parse(text if text.startswith(f"{registry}/") else f"{registry}/{text}")
     except BadReferenceError as error:

@@ -11,7 +11,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
-from agent import route
 from agent.model import ClientPair, Header, Regular
 from agent.redact import redact
 from agent.render import Endpoint, HostsToml
@@ -53,6 +52,8 @@ def read(content: bytes, directory: str) -> Reading:
 
 def api_root(endpoint: Endpoint) -> str:
     """The URL below which an endpoint is asked."""
+    from agent import route  # not at the top: the rest of it is for `explain`
+
     return route.api_root(endpoint.url, override_path=endpoint.override_path)
 
 

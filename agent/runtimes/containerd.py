@@ -25,7 +25,6 @@ from agent.runtimes._config_decide import is_rendered
 from agent.runtimes._config_file import ConfigFile, look_at_config
 from agent.runtimes._config_plan import ConfigPlan, plan_config
 from agent.runtimes._containerd_config import NAME, UNIT, Daemon, look_at_daemon
-from agent.runtimes._containerd_report import Files, report
 from agent.runtimes._hosts_file import Part
 from agent.runtimes._hosts_toml import Recipe, registries_with_files, text
 from agent.runtimes._hosts_tree import Reader, Task, Tree, look_at_tree, plan_tree
@@ -87,6 +86,8 @@ class Containerd:
         return _assembled(parts if kubelet is None else [*parts, _told(kubelet, desired)], config)
 
     def report(self, desired: DesiredState, observed: ObservedContainerd) -> RuntimeReport:
+        from agent.runtimes._containerd_report import Files, report
+
         kubelet, certs_dir = observed.kubelet, desired.containerd.certs_dir
         verdict = None
         if kubelet is not None:

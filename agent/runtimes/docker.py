@@ -55,7 +55,6 @@ from agent.runtimes._docker_observed import (
 )
 from agent.runtimes._docker_parts import assembled, stepped, with_parts
 from agent.runtimes._docker_reload import Running, takes_reload
-from agent.runtimes._docker_report import Picture, report
 from agent.runtimes._docker_restore import is_put_off, restore
 from agent.runtimes._docker_toll import look_at_toll
 from agent.runtimes._docker_trial import (
@@ -137,6 +136,8 @@ class Docker:
         return with_parts(_plan(desired, observed, wants), plan_certs(desired, observed.certs, self._texts))
 
     def report(self, desired: DesiredState, observed: ObservedDocker) -> RuntimeReport:
+        from agent.runtimes._docker_report import Picture, report
+
         desired = as_reloadable(desired, loses_authorization=observed.loses_authorization)
         docker = (observed.is_installed, observed.unit, observed.info)
         picture = Picture(*docker, observed.memory, observed.now, observed.certs)
