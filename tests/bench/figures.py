@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import statistics
 import subprocess
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from agent import desired
+from agent.cli.lean import GARBAGE_THRESHOLD
 from agent.cli.session import FINE
 from agent.events import Event
 from agent.keeper import Keeper
@@ -128,7 +130,9 @@ def nothing_to_do(root: Root, rounds: int = 200) -> list[Row]:
 
 
 def thousands(root: Root) -> list[Row]:
-    """A first apply of very many registries beside the floor, one edit among them, and a resync."""
+    """A first apply of very many registries beside the floor, one edit among them, and a resync; garbage is
+    looked for as the agent does it."""
+    gc.set_threshold(GARBAGE_THRESHOLD)
     keeper = Keeper(RealHost(root.places), root.seen_config, lambda _: None, owner=0)
     keeper.start()
     first = _seconds(lambda: keeper.look(acts=False))
