@@ -32,7 +32,7 @@ from agent.model import (
     Registry,
     Sidelined,
 )
-from agent.targets import ProbeTarget, Sample
+from agent.targets import Blind, ProbeTarget, Sample
 from agent.verdict import Verdict
 
 FORMAT = 1
@@ -47,6 +47,8 @@ SECOND_LOOK_SECONDS = 60.0
 """How soon a mirror that is new, or just well again, is looked at once more: then its content too."""
 CLOSEST_SECONDS = 5.0
 """Verdicts that are nearer to each other count as one, whoever makes them."""
+BLIND_FIRST_SECONDS, BLIND_AT_MOST_SECONDS = 60.0, 3600.0
+"""How soon a mirror is tried again that could not be looked at, ever more rarely."""
 ORDER_HOLD_SECONDS = 3600.0
 NUDGE_HOLD_SECONDS = 60.0
 _FORGET_SECONDS = 3600.0
@@ -64,7 +66,8 @@ class MirrorHealth:
     """One mirror of one registry. `since` is when the present verdict was first given, `probed_at` when last; `bad` and
     `good` count verdicts in a row; `moved_at` is when it was last taken out or put back, `outages` how often it was
     taken out lately. `seconds` is what a pull waits before its first byte, smoothed (0.0: not known); `rests_until` is
-    what a rate limit asked for."""
+    what a rate limit asked for. `unprobed` is why the probe cannot look at it at all ("": it can), found at
+    `unprobed_at` and `unprobed_times` in a row."""
 
     registry: str
     url: str
@@ -80,6 +83,9 @@ class MirrorHealth:
     moved_at: float = 0.0
     outages: int = 0
     rests_until: float = 0.0
+    unprobed: str = ""
+    unprobed_at: float = 0.0
+    unprobed_times: int = 0
 
     @property
     def key(self) -> Key:
@@ -134,13 +140,16 @@ class Health:
 # --- verdicts in -----------------------------------------------------------------------------------------------------
 
 
-def weigh(health: Health, samples: Iterable[Sample], desired: DesiredState, now: float) -> tuple[Health, list[Change]]:
+def weigh(
+    health: Health, samples: Iterable[Sample], desired: DesiredState, now: float, blind: Iterable[Blind] = ()
+) -> tuple[Health, list[Change]]:
     """What is known with these verdicts, and what changes because of them. Verdicts that were counted already count
-    for nothing; what is no longer desired is forgotten."""
+    for nothing; what is no longer desired is forgotten. `blind` are the mirrors that the probe cannot look at."""
     settings, partial = desired.health, {key for key, mirror in _mirrors(desired) if is_partial(mirror)}
-    found = {sample.key: sample for sample in samples}
+    found, unseen = {sample.key: sample for sample in samples}, {each.key: each for each in blind}
     before = {key: health.of(*key) for key, _ in _mirrors(desired)}
-    after = {key: _counted(each, found.get(key), is_partial=key in partial) for key, each in before.items()}
+    seen = {key: _counted(each, found.get(key), is_partial=key in partial) for key, each in before.items()}
+    after = {key: _unseen(each, unseen.get(key)) for key, each in seen.items()}
     moved = {key: _moved(each, settings, now) for key, each in after.items()}
     orders = {r.name: order for r in desired.registries if (order := _order(r, moved, health.orders, settings, now))}
     known = Health(moved, orders)
@@ -165,7 +174,22 @@ def _counted(mirror: MirrorHealth, sample: Sample | None, *, is_partial: bool) -
         bad=mirror.bad + 1 if is_bad else 0,
         good=0 if is_bad else mirror.good + 1,
         rests_until=sample.at + sample.retry_seconds if sample.retry_seconds else 0.0,
+        unprobed="",
+        unprobed_times=0,
     )
+
+
+def _unseen(mirror: MirrorHealth, blind: Blind | None) -> MirrorHealth:
+    if blind is None or blind.at < mirror.unprobed_at + CLOSEST_SECONDS or blind.at <= mirror.probed_at:
+        return mirror
+    times = mirror.unprobed_times + 1
+    return replace(mirror, unprobed=blind.why, unprobed_at=blind.at, unprobed_times=times)
+
+
+def with_new_eyes(health: Health) -> Health:
+    """What could not be looked at is to be tried again: a desired state may name another file."""
+    mirrors = health.mirrors.items()
+    return replace(health, mirrors={key: replace(each, unprobed="", unprobed_times=0) for key, each in mirrors})
 
 
 def _is_outage(verdict: Verdict, *, is_partial: bool) -> bool:
@@ -301,6 +325,9 @@ def is_partial(mirror: Mirror) -> bool:
 
 def _due(mirror: MirrorHealth, settings: HealthSettings, nudged_at: float, seed: str) -> float:
     share = int.from_bytes(hashlib.sha256(f"{seed} {mirror.registry} {mirror.url}".encode()).digest()[:4]) / 2**32
+    if mirror.unprobed:
+        wait = min(BLIND_FIRST_SECONDS * 2.0 ** min(mirror.unprobed_times - 1, 16), BLIND_AT_MOST_SECONDS)
+        return mirror.unprobed_at + wait * (1 + _SPREAD * share)
     if not mirror.probed_at:
         return share * _FIRST_WITHIN_SECONDS
     wait = _wait(mirror, settings) * (1 + _SPREAD * (2 * share - 1))
@@ -361,11 +388,11 @@ def decode(data: bytes, now: float) -> Health:
     return Health({mirror.key: mirror for mirror in mirrors}, {order.registry: order for order in orders})
 
 
-_TIMES = ("since", "probed_at", "last_ok", "moved_at")
+_TIMES = ("since", "probed_at", "last_ok", "moved_at", "unprobed_at")
 
 
 def _mirror(raw: dict[str, Any], now: float) -> MirrorHealth:
     verdict = Verdict(raw["verdict"]) if raw["verdict"] is not None else None
-    known = {each.name: raw[each.name] for each in fields(MirrorHealth)}
-    times = {name: min(float(raw[name]), now) for name in _TIMES}
+    known = {each.name: raw[each.name] for each in fields(MirrorHealth) if each.name in raw}
+    times = {name: min(float(raw.get(name, 0.0)), now) for name in _TIMES}
     return MirrorHealth(**{**known, **times, "verdict": verdict})

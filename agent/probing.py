@@ -16,14 +16,15 @@ from agent.health import Change, Health, Key, What
 from agent.kept import Kept
 from agent.model import DesiredState, Regular
 from agent.node import RealHost
-from agent.targets import ProbeTarget, decode_samples, encode_targets, fitting
+from agent.targets import ProbeTarget, decode_blind, decode_samples, encode_targets, fitting
 from agent.verdict import Verdict
 
 PROBE_UNIT = "mirror-agent-probe.service"
 TARGETS = "targets.json"
 HEALTH = "health.json"
 AGAIN_SECONDS = 60.0
-"""How soon the probe is started anew if a start of it has brought no verdict."""
+"""How soon the probe is started anew if a start of it has brought no verdict; twice as long each time after that."""
+AGAIN_AT_MOST_SECONDS = 3600.0
 
 _MACHINE_ID = "/etc/machine-id"
 _RUNTIMES = ("containerd.service", "docker.service")
@@ -47,7 +48,10 @@ class Probing:
     _nudged: dict[Key, float] = field(default_factory=dict)
     _seed: str = ""
     _ordered_at: float = 0.0
+    _in_vain: int = 0
     _listened_at: float = 0.0
+    _generation: str = ""
+    _left_out: int = 0
 
     def __post_init__(self) -> None:
         self._stored = Kept(lambda data: self.host.save_state(HEALTH, data), self.emit)
@@ -67,16 +71,30 @@ class Probing:
         now = self._now()
         if desired.health.enabled:
             found = self.host.read(self.verdicts)
-            samples = decode_samples(found.content, now) if isinstance(found, Regular) else ()
-            before, (self.known, changes) = self.known, health.weigh(self.known, samples, desired, now)
+            data = found.content if isinstance(found, Regular) else b""
+            samples, blind = decode_samples(data, now), decode_blind(data, now)
+            is_edited = self._generation not in {"", desired.generation}
+            before = health.with_new_eyes(self.known) if is_edited else self.known
+            self._generation = desired.generation
+            self.known, changes = health.weigh(before, samples, desired, now, blind)
             self.has_news = self.known != before
+            self._in_vain = 0 if self.has_news else self._in_vain
             self.moves = tuple(each.what for each in changes if each.what in {What.OUT, What.BACK})
             for change in changes:
                 self.emit(event_of(change, desired.short_generation))
             self._stored.bring(health.encode(self.known))
-        self._targets = fitting(health.targets(desired, self.known, self._nudged, self._seed))
+        wanted = health.targets(desired, self.known, self._nudged, self._seed)
+        self._targets = fitting(wanted)
+        self._leave_out(len(wanted) - len(self._targets))
         self._published.bring(encode_targets(self._targets) if self._targets else b"")
         return health.effective(desired, self.known, now)
+
+    def _leave_out(self, count: int) -> None:
+        """Said when it has changed."""
+        if count > self._left_out:
+            sentence = f"health: {count} mirrors are not probed: {len(self._targets)} are as many as can be"
+            self.emit(Event(Kind.WARNING, sentence, Level.WARNING))
+        self._left_out = count
 
     # --- when the probe is to look ---------------------------------------------------------------------------------
 
@@ -86,12 +104,14 @@ class Probing:
             return None
         now = self._now()
         due = min(target.due for target in self._targets)
-        is_under_way = 0 <= now - self._ordered_at < AGAIN_SECONDS and due <= self._ordered_at
-        return max(0.0, (self._ordered_at + AGAIN_SECONDS if is_under_way else due) - now)
+        again = again_seconds(self._in_vain)
+        is_under_way = 0 <= now - self._ordered_at < again and due <= self._ordered_at
+        return max(0.0, (self._ordered_at + again if is_under_way else due) - now)
 
     def order(self) -> None:
         """Start the probe, which looks for itself at what is due. It is a unit of its own: nothing is waited for."""
         self._ordered_at = self._now()
+        self._in_vain = min(self._in_vain + 1, 16)
         try:
             systemd.start_soon(PROBE_UNIT)
         except HostError as error:
@@ -117,6 +137,11 @@ class Probing:
 
     def _now(self) -> float:
         return self.host.now().unix_seconds
+
+
+def again_seconds(in_vain: int) -> float:
+    """How soon the probe is started anew after so many starts that have brought nothing."""
+    return min(AGAIN_SECONDS * 2.0 ** max(in_vain - 1, 0), AGAIN_AT_MOST_SECONDS)
 
 
 def event_of(change: Change, generation: str) -> Event:

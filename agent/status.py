@@ -40,7 +40,8 @@ class Pending:
 class MirrorStatus:
     """One mirror of one registry as its probes found it. `verdict` is "" before the first; `since` is when it was first
     given, `probed_at` when last, `last_ok` when it last was fine (Unix seconds); `seconds` is what a pull waits before
-    its first byte (0.0: not known). `is_out`: it is not asked for the time being, since `moved_at`."""
+    its first byte (0.0: not known). `is_out`: it is not asked for the time being, since `moved_at`. `unprobed` says why
+    the probe cannot look at it, "" if it can."""
 
     registry: str
     url: str
@@ -53,6 +54,7 @@ class MirrorStatus:
     seconds: float = 0.0
     is_out: bool = False
     moved_at: float = 0.0
+    unprobed: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +129,7 @@ def _mirror_status(mirror: MirrorHealth, *, is_out: bool) -> MirrorStatus:
         seconds=mirror.seconds,
         is_out=is_out,
         moved_at=mirror.moved_at,
+        unprobed=mirror.unprobed,
     )
 
 

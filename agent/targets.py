@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, fields
-from typing import Any
+from typing import Any, TypeVar
 
 from agent.verdict import Verdict
+
+_Row = TypeVar("_Row")
 
 FORMAT = 1
 MAX_BYTES = 4 * 1024 * 1024
@@ -70,6 +72,21 @@ class Sample:
         return self.registry, self.url
 
 
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """A mirror that the probe cannot look at from where it is, and why, as found at `at` (Unix seconds)."""
+
+    registry: str
+    url: str
+    why: str
+    at: float
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The mirror it is about."""
+        return self.registry, self.url
+
+
 def encode_targets(targets: tuple[ProbeTarget, ...]) -> bytes:
     """targets.json."""
     return _encoded("targets", [_row(target) for target in targets])
@@ -96,11 +113,14 @@ def decode_targets(data: bytes) -> tuple[ProbeTarget, ...]:
         raise ValueError(f"not the targets of this version: {error}") from error
 
 
-def encode_samples(samples: tuple[Sample, ...]) -> bytes:
+def encode_samples(samples: tuple[Sample, ...], blind: tuple[Blind, ...] = ()) -> bytes:
     """verdicts.json; where it would be too large, without details."""
     rows = [{**asdict(sample), "verdict": sample.verdict.value} for sample in samples]
-    data = _encoded("verdicts", rows)
-    return data if len(data) <= MAX_BYTES else _encoded("verdicts", [{**row, "detail": ""} for row in rows])
+    unseen = [asdict(each) for each in blind]
+    data = _encoded("verdicts", rows, blind=unseen)
+    if len(data) <= MAX_BYTES:
+        return data
+    return _encoded("verdicts", [{**row, "detail": ""} for row in rows], blind=[{**row, "why": ""} for row in unseen])
 
 
 def decode_samples(data: bytes, now: float) -> tuple[Sample, ...]:
@@ -109,7 +129,16 @@ def decode_samples(data: bytes, now: float) -> tuple[Sample, ...]:
         rows = _rows(data, "verdicts")
     except ValueError:
         return ()
-    return tuple(sample for sample in _samples(rows) if sample.at <= now)
+    return tuple(sample for sample in _each(rows, _sample) if sample.at <= now)
+
+
+def decode_blind(data: bytes, now: float) -> tuple[Blind, ...]:
+    """What of the same file can be believed about mirrors that nobody can look at."""
+    try:
+        rows = _rows(data, "blind")
+    except ValueError:
+        return ()
+    return tuple(each for each in _each(rows, _blind) if each.at <= now)
 
 
 def _row(target: ProbeTarget) -> dict[str, Any]:
@@ -121,9 +150,13 @@ def _line(row: dict[str, Any]) -> str:
     return json.dumps(row, separators=(",", ":"))
 
 
-def _encoded(name: str, rows: list[dict[str, Any]]) -> bytes:
-    lines = ",\n".join(map(_line, rows))
-    return f'{{"format": {FORMAT}, "{name}": [\n{lines}\n]}}\n'.encode()
+def _encoded(name: str, rows: list[dict[str, Any]], **more: list[dict[str, Any]]) -> bytes:
+    tables = ((each, ",\n".join(map(_line, table))) for each, table in {name: rows, **more}.items())
+    return (
+        f'{{"format": {FORMAT}'.encode()
+        + "".join(f', "{each}": [\n{text}\n]' for each, text in tables).encode()
+        + b"}\n"
+    )
 
 
 def _rows(data: bytes, name: str) -> list[Any]:
@@ -139,20 +172,31 @@ def _rows(data: bytes, name: str) -> list[Any]:
     return rows
 
 
-def _samples(rows: list[Any]) -> Iterator[Sample]:
+def _each(rows: list[Any], believed: Callable[[dict[str, Any]], _Row]) -> Iterator[_Row]:
     for row in rows:
         try:
-            yield _sample(row)
+            yield believed(row)
         except (KeyError, TypeError, ValueError):
             continue
 
 
-def _sample(row: dict[str, Any]) -> Sample:
-    registry, url, detail = row["registry"], row["url"], row["detail"]
-    if not (isinstance(registry, str) and isinstance(url, str) and isinstance(detail, str)):
+def _blind(row: dict[str, Any]) -> Blind:
+    registry, url, why = _texts(row, "why")
+    return Blind(registry, url, _visible(why) or "the probe cannot look at it", _number(row["at"], math.inf))
+
+
+def _texts(row: dict[str, Any], name: str) -> tuple[str, str, str]:
+    """Which mirror, and what is said of it."""
+    registry, url, words = row["registry"], row["url"], row[name]
+    if not (isinstance(registry, str) and isinstance(url, str) and isinstance(words, str)):
         raise TypeError("not text")
     if len(registry) > MAX_URL or len(url) > MAX_URL:
         raise ValueError("too long")
+    return registry, url, words
+
+
+def _sample(row: dict[str, Any]) -> Sample:
+    registry, url, detail = _texts(row, "detail")
     return Sample(
         registry=registry,
         url=url,

@@ -26,7 +26,8 @@ def mirror_lines(mirrors: Sequence[MirrorStatus], now: float, paint: Paint, widt
         style = _style(mirror)
         lines = [f"  {head}"]
         if style != "good":
-            sentence = "; ".join(part for part in (mirror.detail, mirror.advice) if part)
+            parts = (f"not probed: {mirror.unprobed}",) if mirror.unprobed else (mirror.detail, mirror.advice)
+            sentence = "; ".join(part for part in parts if part)
             lines += wrapped(" " * _INDENT + plain(sentence), width, indent=_INDENT)
         yield from (line if style == "good" else paint(style, line) for line in lines)
 
@@ -45,6 +46,8 @@ def _cells(mirror: MirrorStatus, now: float) -> tuple[str, ...]:
 
 
 def _verdict(mirror: MirrorStatus, now: float) -> str:
+    if mirror.unprobed:
+        return "not probed"
     return f"{mirror.verdict} since {moment(mirror.since, now)}" if mirror.verdict else "-"
 
 
@@ -61,4 +64,4 @@ def _ok(mirror: MirrorStatus, now: float) -> str:
 def _style(mirror: MirrorStatus) -> str:
     if mirror.is_out:
         return "bad"
-    return "good" if mirror.verdict in {"", "ok"} else "warn"
+    return "good" if mirror.verdict in {"", "ok"} and not mirror.unprobed else "warn"

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 
+from agent.cli.mirror_views import mirror_lines
 from agent.cli.shown import Shown
 from agent.cli.terminal import padded, painted, plain, table, width_of
 from agent.cli.views import status_lines, word_of
@@ -13,7 +14,7 @@ from agent.errors import WHOLE_FILE, Problem
 from agent.model import RegistryReport, RuntimeReport
 from agent.plan import Conflict, Contention
 from agent.proof import Proof
-from agent.status import Pending, Status
+from agent.status import MirrorStatus, Pending, Status
 
 ALIYUN, DAOCLOUD, GHCR = (
     "https://uw9bnv9c.mirror.aliyuncs.com",
@@ -172,6 +173,18 @@ def test_where_a_test_was_asked_for_it_decides_too(proofs: tuple[Proof, ...] | N
     """Something must be proved and nothing refuted; and what is not live stays so."""
     assert replace(LIVE, proofs=proofs).is_live is live
     assert not changed(replace(LIVE, proofs=proofs), outcome="failed").is_live
+
+
+def test_a_mirror_that_is_not_probed_says_why() -> None:
+    """Once, on a line of its own, in the place of a verdict that is no longer known to hold; the others have theirs."""
+    blind = MirrorStatus("docker.io", ALIYUN, "hanging", "was hanging", unprobed="its CA file cannot be read")
+    well = MirrorStatus("docker.io", DAOCLOUD, "ok", "answers", since=900.0, probed_at=1000.0, seconds=0.1)
+    lines = list(mirror_lines((blind, well), 1012.9, as_it_is))
+    assert [line.split("  ")[3].strip() if "asked" in line else line.strip() for line in lines[1:3]] == [
+        "not probed",
+        "not probed: its CA file cannot be read",
+    ]
+    assert (len(lines), "ok since" in lines[3]) == (4, True)
 
 
 def test_a_file_that_names_nothing_is_said_to() -> None:

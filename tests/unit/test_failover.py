@@ -15,8 +15,9 @@ from agent.health import Health, MirrorHealth
 from agent.keeper import Keeper
 from agent.model import DesiredState, HealthSettings, Mirror, Now, OnChange, Regular
 from agent.node import Places, RealHost
+from agent.probing import again_seconds
 from agent.status import decode
-from agent.targets import Sample, decode_targets, encode_samples
+from agent.targets import Blind, Sample, decode_targets, encode_samples
 from agent.verdict import Verdict
 from tests.containerd_unit import CONFIG, ContainerdHost
 from tests.containerd_unit import UNIT as CONTAINERD
@@ -79,6 +80,11 @@ class Node:
         (self.root / "run/mirror-agent-probe/verdicts.json").write_bytes(content)
         self.look()
 
+    def blind(self, blind: Blind, *samples: Sample) -> None:
+        content = encode_samples(tuple(replace(sample, at=self.clock) for sample in samples), (blind,))
+        (self.root / "run/mirror-agent-probe/verdicts.json").write_bytes(content)
+        self.look()
+
     def said(self, *kinds: Kind) -> list[str]:
         found = [event.message for event in self.events if event.kind in kinds]
         self.events.clear()
@@ -124,6 +130,38 @@ def test_a_mirror_that_hangs_is_out_and_comes_back(node: Node) -> None:
     assert node.said(Kind.MIRROR_OK) == [
         "docker.io: https://a.example works again and is put back; asked now: https://a.example, https://b.example"
     ]
+
+
+def test_a_mirror_that_the_probe_cannot_look_at(node: Node) -> None:
+    """It stays in the list; it is tried again ever more rarely, and at once after an edit; status says why it is not
+    probed as long as that is so; and it is the same over a restart of the agent."""
+    waits = []
+    for _ in range(9):
+        node.clock += 4000.0
+        node.blind(Blind("docker.io", A, "its CA file cannot be read", node.clock), sample(B, Verdict.OK))
+        due = {each.url: each.due for each in node.keeper.probing._targets}
+        waits.append(round((due[A] - node.clock) / 120.0))
+        node.restart()
+    assert (waits[0] <= 1, waits == sorted(waits), waits[-1] in range(30, 34)) == (True, True, True)
+    status = decode((node.root / "run/mirror-agent/status.json").read_bytes())
+    assert status is not None
+    assert [(m.url, m.verdict, m.unprobed) for m in status.mirrors] == [
+        (A, "", "its CA file cannot be read"),
+        (B, "ok", ""),
+    ]
+    assert node.hosts == [A, B]
+    node.edit(YAML + "# mended\n")
+    node.look()
+    assert {each.url: each.due <= node.clock for each in node.keeper.probing._targets}[A] is True
+    node.verdicts(sample(A, Verdict.OK), sample(B, Verdict.OK))
+    status = decode((node.root / "run/mirror-agent/status.json").read_bytes())
+    assert status is not None
+    assert [(m.verdict, m.unprobed) for m in status.mirrors] == [("ok", ""), ("ok", "")]
+
+
+def test_a_probe_that_brings_nothing_is_started_ever_more_rarely() -> None:
+    """Its unit cannot run here, or says nothing: after a minute, two, four, at last once an hour."""
+    assert [again_seconds(times) for times in (0, 1, 2, 3, 6, 7, 16)] == [60, 60, 120, 240, 1920, 3600, 3600]
 
 
 def test_failover_is_no_war_with_anybody(node: Node) -> None:

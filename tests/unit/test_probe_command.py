@@ -19,7 +19,7 @@ import pytest
 from agent import cli
 from agent.cli.rounds import checks_content
 from agent.cli.verdicts import is_due
-from agent.targets import ProbeTarget, Sample, decode_samples, encode_samples, encode_targets
+from agent.targets import Blind, ProbeTarget, Sample, decode_blind, decode_samples, encode_samples, encode_targets
 from agent.verdict import Verdict
 from tests.mirrors import Request, Serve, image_answers, make_authority, registry, response, saying, serving, taking
 
@@ -53,6 +53,9 @@ class Place:
     def samples(self) -> tuple[Sample, ...]:
         return decode_samples(self._verdicts.read_bytes(), time.time())
 
+    def blind(self) -> tuple[Blind, ...]:
+        return decode_blind(self._verdicts.read_bytes(), time.time())
+
     def verdicts(self) -> dict[str, Verdict]:
         return {each.url: each.verdict for each in self.samples()}
 
@@ -74,6 +77,9 @@ def sample(url: str, verdict: Verdict = Verdict.OK, at: float = 0.0) -> Sample:
 def good() -> Iterator[str]:
     with serving(registry(image_answers())) as server:
         yield server.url
+
+
+MISSING = "its CA file /etc/ssl/missing.pem cannot be read by the probe, which is not root (No such file or directory)"
 
 
 # --- what is due ------------------------------------------------------------------------------------------------------
@@ -237,7 +243,8 @@ def test_verdicts_that_are_none_are_made_anew(place: Place, good: str) -> None:
 
 
 def test_a_ca_that_cannot_be_read_is_no_verdict(place: Place, good: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """It says nothing about the mirror, so nothing is said but to the journal, and there once until it has changed."""
+    """It says nothing about the mirror: what is said is why, to the journal once until it has changed, and to the
+    daemon whenever it has asked for it."""
     blind = replace(target("https://m.example"), ca=("/etc/ssl/missing.pem",))
     place.know(sample(blind.url, Verdict.OK, time.time() - 60))
     said = []
@@ -247,11 +254,34 @@ def test_a_ca_that_cannot_be_read_is_no_verdict(place: Place, good: str, capsys:
         said.append(capsys.readouterr().err)
         assert place.verdicts() == {good: Verdict.OK}
     assert said == [
-        "mirror-agent: https://m.example is not probed: its CA file /etc/ssl/missing.pem cannot be read by this user"
-        " (No such file or directory)\n",
+        f"mirror-agent: https://m.example is not probed: {MISSING}\n",
         "",
         "",
     ]
+    (told,) = place.blind()
+    assert (told.key, told.why) == (blind.key, MISSING)
+
+
+def test_what_cannot_be_looked_at_is_told_anew_when_it_is_due(place: Place) -> None:
+    """Else the time stays at which it was found, so that the daemon counts it once."""
+    blind = replace(target("https://m.example"), ca=("/etc/ssl/missing.pem",))
+    ats = []
+    for due in (0.0, 0.0, time.time() + 1.0, time.time() + 900.0):
+        place.want(replace(blind, due=due))
+        assert place.probe() == 0
+        ats.append(place.blind()[0].at)
+    assert (ats[0] == ats[1], ats[1] < ats[2], ats[2] == ats[3]) == (True, True, True)
+
+
+def test_what_can_be_looked_at_again_is_due_at_once(place: Place, good: str) -> None:
+    """However long the daemon would wait by itself."""
+    target_of_good = replace(target(good), ca=("/etc/ssl/ca.pem",))
+    place.want(target_of_good)
+    assert (place.probe(), place.verdicts(), len(place.blind())) == (0, {}, 1)
+    (place.root / "etc/ssl").mkdir(parents=True)
+    (place.root / "etc/ssl/ca.pem").write_text("")
+    place.want(replace(target_of_good, due=time.time() + 3000.0))
+    assert (place.probe(), list(place.verdicts()), place.blind()) == (0, [good], ())
 
 
 def test_the_ca_is_that_of_the_root(place: Place, tmp_path_factory: pytest.TempPathFactory) -> None:

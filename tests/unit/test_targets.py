@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 from agent.targets import (
     MAX_BYTES,
     MAX_DETAIL,
+    Blind,
     ProbeTarget,
     Sample,
+    decode_blind,
     decode_samples,
     decode_targets,
     encode_samples,
@@ -93,6 +95,21 @@ def test_rows_of_another_kind_are_left_out(row: object) -> None:
 def test_what_is_no_file_of_verdicts_says_nothing(data: bytes) -> None:
     """Neither size nor depth nor encoding gets at the agent."""
     assert decode_samples(data, 1000.0) == ()
+
+
+BLIND = Blind("a", "https://m", "its CA cannot be read", 900.0)
+
+
+@pytest.mark.parametrize("change", [{"why": None}, {"at": "now"}, {"at": 1000.1}, {"url": "x" * 5000}, {"registry": 1}])
+def test_what_is_said_of_a_mirror_that_nobody_can_look_at(change: dict[str, Any]) -> None:
+    """It comes back beside the verdicts; one that is wrong in form costs nothing but itself; an earlier probe says
+    nothing of it."""
+    data = encode_samples((SAMPLE,), (BLIND,))
+    assert (decode_samples(data, 1000.0), decode_blind(data, 1000.0)) == ((SAMPLE,), (BLIND,))
+    raw = json.loads(data)
+    odd = json.dumps({**raw, "blind": [{**raw["blind"][0], **change}, None, *raw["blind"]]}).encode()
+    assert (decode_samples(odd, 1000.0), decode_blind(odd, 1000.0)) == ((SAMPLE,), (BLIND,))
+    assert decode_blind(document(ROW), 1000.0) == ()
 
 
 def test_a_sentence_is_cut_and_cannot_steer_a_terminal() -> None:
