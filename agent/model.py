@@ -345,6 +345,10 @@ class Cri(Enum):
     SILENT = "does not answer"
 
 
+JOURNALCTL = ("/usr/bin/journalctl", "/bin/journalctl")
+"""Where systemd's reader of the journal is: /bin can be a directory of its own up to Debian 11 and Ubuntu 20.04."""
+
+
 @dataclass(frozen=True, slots=True)
 class CommandResult:
     """A finished command: exit status, and what it wrote, decoded as UTF-8 with replacement, at most 1 MiB each."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 
 from agent.errors import HostError, NotOrderedError
-from agent.model import ActiveState, CommandResult, UnitState, UnitTies
+from agent.model import JOURNALCTL, ActiveState, CommandResult, UnitState, UnitTies
 from agent.processes import process_start
 from agent.programs import run
 
@@ -184,7 +184,7 @@ def said(units: Sequence[str], since: float) -> list[str]:
     """What these units have written into the journal since then (Unix seconds), the last thousand lines of it; nothing
     if the journal cannot be read."""
     names = (f"--unit={unit}" for unit in units)
-    read = run(("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=1000", f"--since=@{since:.6f}", *names))
+    read = run((_there(JOURNALCTL), "--quiet", "--output=cat", "--lines=1000", f"--since=@{since:.6f}", *names))
     return read.stdout.splitlines() if read is not None else []
 
 
@@ -269,8 +269,12 @@ def _show_all(names: Sequence[str], properties: Sequence[str]) -> Sequence[Mappi
 
 
 def _systemctl(*arguments: str) -> CommandResult | None:
-    program = next((path for path in _SYSTEMCTL if os.access(path, os.X_OK)), _SYSTEMCTL[0])
-    return run((program, *arguments))
+    return run((_there(_SYSTEMCTL), *arguments))
+
+
+def _there(paths: Sequence[str]) -> str:
+    """The first of them that is there, else the first."""
+    return next((path for path in paths if os.access(path, os.X_OK)), paths[0])
 
 
 def _active(text: str) -> ActiveState:

@@ -11,14 +11,13 @@ from typing import Any
 
 from agent.errors import HostError, NotOrderedError
 from agent.ledger import Ledger
-from agent.model import ActiveState, CommandResult, Regular, UnitState
+from agent.model import JOURNALCTL, ActiveState, CommandResult, Regular, UnitState
 from agent.plan import RemoveFile, WriteFile
 from tests.fakes import FakeHost
 
 UNIT = "docker.service"
 SOCKET = "/run/docker.sock"
 DAEMON_JSON = "/etc/docker/daemon.json"
-JOURNALCTL = "/usr/bin/journalctl"
 
 KEEPS = {"registry-mirrors", "insecure-registries", "labels", "debug", "live-restore", "shutdown-timeout"}
 DROPS = {"max-concurrent-downloads", "features"}
@@ -197,7 +196,7 @@ class DockerHost(FakeHost):
 
     def command(self, argv: Sequence[str], stdin: bytes = b"", files: Sequence[str] = ()) -> CommandResult | None:
         """Every line of the journal since then, as with `_SYSTEMD_UNIT=docker.service`; not of one invocation."""
-        if argv[0] != JOURNALCTL:
+        if argv[0] not in JOURNALCTL:
             return super().command(argv, stdin, files)
         assert {"--output=cat", f"_SYSTEMD_UNIT={UNIT}"} < set(argv)
         since = next(float(word.removeprefix("--since=@")) for word in argv if word.startswith("--since=@"))

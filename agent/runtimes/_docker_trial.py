@@ -18,7 +18,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from agent.host import HostReader
-from agent.model import DesiredState, FileState, Regular
+from agent.model import JOURNALCTL, DesiredState, FileState, Regular
 from agent.plan import (
     Conflict,
     Deferred,
@@ -233,8 +233,9 @@ def last_words(host: HostReader, since: float) -> str:
     attempts said it last: systemd may have begun the next one, which has said nothing yet. A plain line comes before
     those of its log; "" if it has said nothing."""
     match = (f"--since=@{since:.6f}", f"_SYSTEMD_UNIT={UNIT}")
-    argv = ("/usr/bin/journalctl", "--quiet", "--output=cat", "--lines=200", *match)
-    said = host.command(argv) if since > 0 and host.exists(argv[0]) else None
+    program = next(filter(host.exists, JOURNALCTL), "")
+    argv = (program, "--quiet", "--output=cat", "--lines=200", *match)
+    said = host.command(argv) if since > 0 and program else None
     lines = said.stdout.splitlines() if said is not None else []
     plain = [line for line in lines if line.strip() and not line.startswith("time=")]
     words = [found[1] for line in lines if (found := _LOGGED_ERROR.search(line))]

@@ -10,6 +10,7 @@ import pytest
 from tests.node.install import python_argv
 from tests.node.machine import Node
 from tests.node.service import Service
+from tests.node.waiting import wait_until
 
 _UNIT = "shaky.service"
 _PRELUDE = """
@@ -124,6 +125,16 @@ def test_what_a_restart_takes_along(shaky: Node) -> None:
         shaky.run(
             f"systemctl stop wants {' '.join(units)}; rm -r /run/systemd/system/{_UNIT}.d; systemctl daemon-reload"
         )
+
+
+def test_what_a_unit_says_is_read_from_the_journal(shaky: Node) -> None:
+    """Since a moment, and of the named units alone; wherever journalctl is (/bin on some nodes with Debian 11)."""
+    for name in ("talker", "other"):
+        shaky.run(["systemd-run", "--wait", "-q", f"--unit={name}", "/bin/echo", f"{name} was here"])
+    script = "print(json.dumps([systemd.said(['talker.service'], since) for since in (1.0, 4e9)]))"
+    heard = lambda: in_node(shaky, script)  # noqa: E731
+    wait_until(lambda: "talker was here" in heard()[0], 10.0, "what it said")
+    assert ("other was here" in heard()[0], heard()[1]) == (False, [])
 
 
 def test_a_restart_is_over_when_the_unit_is_up_again(shaky: Node) -> None:

@@ -13,11 +13,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent import converge
-from agent.model import ActiveState, DesiredState, OnChange, UnitState
+from agent.model import JOURNALCTL, ActiveState, DesiredState, OnChange, UnitState
 from agent.outcome import CycleResult, Outcome, RuntimeResult
 from agent.runtimes.docker import RUNTIME
 from tests.docker_plans import A, B, desired, settings
-from tests.dockerd import JOURNALCTL, UNIT, Crash, DockerHost, Values
+from tests.dockerd import UNIT, Crash, DockerHost, Values
 
 WRITE, RELOAD, RESTART, START = "write /etc/docker/daemon.json", f"reload {UNIT}", f"restart {UNIT}", f"start {UNIT}"
 BEFORE: Values = {"dns": ["1.1.1.1"], "log-opts": {"max-size": "9m"}}
@@ -112,12 +112,13 @@ def test_it_goes_back_to_what_it_was(fault: str) -> None:
     assert cycle(host, replace(WANTED[fault], generation="1" * 64)).outcome is Outcome.CHANGED
 
 
+@pytest.mark.parametrize("program", JOURNALCTL)
 @pytest.mark.parametrize("again", [False, True])
-def test_the_conflict_tells_what_dockerd_said(again: bool) -> None:
+def test_the_conflict_tells_what_dockerd_said(again: bool, program: str) -> None:
     """The last attempt's own words, whether or not systemd has begun one more by then, which has said nothing yet; of
     failures before this restart nothing."""
     host = machine(fails=is_bad, again=again)
-    host.put(JOURNALCTL, b"")
+    host.put(program, b"")
     host.said.append((host.clock.unix_seconds - 1.0, "failed to start daemon: something else"))
     state = desired(docker=settings(data_root="/a-file"))
     cycle(host, state)
