@@ -323,6 +323,7 @@ class Keeper:
             contentions=result.contentions,
             problems=_problems(self.rejected),
             ledger=self.host.loss,
+            strays=self.host.strays(),
             mirrors=status.mirrors_of(state, self.probing.known),
             last_error=errors[0] if errors else self.status.last_error,
             last_error_at=seconds if errors else self.status.last_error_at,

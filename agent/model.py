@@ -327,6 +327,16 @@ class UnitTies:
 
 
 @dataclass(frozen=True, slots=True)
+class KeptFile:
+    """Bytes that stood somewhere before us, of which nobody knows where: the file that has them, since when (Unix
+    seconds), and what they look like, "" if like nothing that we know."""
+
+    path: str
+    kept_at: float
+    form: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Now:
     """The wall clock: Unix seconds, minutes after local midnight (for restart windows), and when the machine was booted
     by this clock (0.0: not known)."""

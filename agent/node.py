@@ -20,7 +20,7 @@ from agent.errors import HostError, LockedError
 from agent.events import Event
 from agent.files import FileSystem, Note, explained, outermost, resolved
 from agent.ledger import Ledger
-from agent.model import Absent, CommandResult, Cri, FileState, Now, Regular, UnitState, UnitTies
+from agent.model import Absent, CommandResult, Cri, FileState, KeptFile, Now, Regular, UnitState, UnitTies
 from agent.plan import RemoveFile, WriteFile
 from agent.store import Store
 
@@ -159,6 +159,10 @@ class RealHost:
     def loss(self) -> str:
         """Why it is not known any more what stood here before us; "" if it is."""
         return self._store.loss
+
+    def strays(self) -> tuple[KeptFile, ...]:
+        """Kept originals of which nobody knows any more where they stood; () if nothing is lost."""
+        return self._store.strays()
 
     def unit(self, name: str) -> UnitState:
         return self._asked.unit(name)

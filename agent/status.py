@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.errors import Problem
-from agent.model import DesiredState, RegistryReport, RuntimeReport
+from agent.model import DesiredState, KeptFile, RegistryReport, RuntimeReport
 from agent.plan import Conflict, Contention, Deferred, Reload, reason_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ class Status:
     `outcome` is the word of `agent.outcome.Outcome`; `generation` (full digest), `source` and `loaded_at` belong to the
     desired state in force; `cause` says why the cycle ran, fit to follow a comma (`after an edit of /etc/x.yaml`).
     `problems` are those of the file as it is now, when it is invalid and an earlier state stays in force. `ledger` says
-    why it is not known any more what stood here before the agent, "" if it is.
+    why it is not known any more what stood here before the agent, "" if it is; `strays` are the kept originals of which
+    nobody knows any more where they stood.
     `metrics_error` says why metrics are not written, "" where they are or nobody asks for them.
     """
 
@@ -81,6 +82,7 @@ class Status:
     contentions: tuple[Contention, ...] = ()
     problems: tuple[Problem, ...] = ()
     ledger: str = ""
+    strays: tuple[KeptFile, ...] = ()
     last_error: str = ""
     last_error_at: float = 0.0
     metrics_error: str = ""
@@ -150,6 +152,7 @@ def decode(data: bytes) -> Status | None:
             pending=tuple(Pending(**item) for item in raw.get("pending", ())),
             conflicts=tuple(Conflict(**item) for item in raw.get("conflicts", ())),
             contentions=tuple(Contention(**item) for item in raw.get("contentions", ())),
+            strays=tuple(KeptFile(**item) for item in raw.get("strays", ())),
             problems=tuple(Problem(**item) for item in raw.get("problems", ())),
             mirrors=tuple(MirrorStatus(**item) for item in raw.get("mirrors", ())),
         )

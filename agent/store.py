@@ -18,7 +18,8 @@ from agent.errors import HostError, LedgerError, NewerLedgerError
 from agent.events import Event, Kind, Level
 from agent.files import FileSystem, explained
 from agent.ledger import Ledger
-from agent.model import Absent, Regular
+from agent.model import Absent, KeptFile, Regular
+from agent.render import is_ours
 
 LAST_GOOD = "last-good.yaml"
 """The last desired state that was good, for as long as the file holds none."""
@@ -38,6 +39,7 @@ class Store:
         self._above = os.path.dirname(directory if root == "/" else root + directory)
         self._files = FileSystem(root, allowed=(directory,))
         self._ledger: Ledger | None = None
+        self._strays: tuple[tuple[str, ...], tuple[KeptFile, ...]] = ((), ())
 
     # --- the ledger ----------------------------------------------------------------------------------------------
 
@@ -196,6 +198,24 @@ class Store:
         for name in self._files.list_directory(self._path(_ORIGINALS)) or ():
             if name not in known.contents and not name.startswith("."):
                 self._remove(f"{_ORIGINALS}/{name}")
+
+    def strays(self) -> tuple[KeptFile, ...]:
+        """Kept bytes of others that no ledger names any more, the newest last; () as long as nothing is lost."""
+        known = self.ledger()
+        names = (self._files.list_directory(self._path(_ORIGINALS)) or ()) if known.lost else ()
+        lost = tuple(name for name in names if name not in known.contents and not name.startswith("."))
+        if self._strays[0] != lost:
+            found = [each for name in lost if (each := self._stray(self._path(f"{_ORIGINALS}/{name}")))]
+            self._strays = lost, tuple(sorted(found, key=lambda each: each.kept_at))
+        return self._strays[1]
+
+    def _stray(self, path: str) -> KeptFile | None:
+        state, signature = self._files.read_own(path), self._files.signature(path)
+        if not isinstance(state, Regular) or signature is None or is_ours(state.content):
+            return None
+        from agent.forms import form_of  # not at the top: it is for those who have lost something
+
+        return KeptFile(path, signature[3] / 1e9, form_of(state.content))
 
     # --- everything else -----------------------------------------------------------------------------------------
 

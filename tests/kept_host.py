@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from agent.events import Event
+from agent.model import KeptFile
 from agent.node import Places
 
 
@@ -16,6 +17,10 @@ class KeptHost:
     kept: dict[str, bytes] = field(default_factory=dict)
     loss: str = ""
     places: Places = field(default_factory=Places)
+
+    def strays(self) -> tuple[KeptFile, ...]:
+        """Nothing is lost."""
+        return ()
 
     def begin(self) -> None:
         """Nothing is cached."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from agent.cli.session import FAILED, FINE, Session
@@ -12,7 +12,7 @@ from agent.errors import LockedError
 
 if TYPE_CHECKING:
     from agent.events import Event
-    from agent.model import DesiredState
+    from agent.model import DesiredState, KeptFile
     from agent.node import RealHost
     from agent.outcome import CycleResult
 
@@ -30,11 +30,13 @@ WHEN_DONE = "; try again when it is done"
 
 @dataclass(frozen=True, slots=True)
 class Gap:
-    """What `revert` could not give back because nobody knows it any more: the files, a line for each, and why."""
+    """What `revert` could not give back because nobody knows it any more: the files, a line for each, and why; and the
+    kept originals that may be what is missing."""
 
     paths: tuple[str, ...]
     lines: tuple[str, ...]
     reason: str
+    strays: tuple[KeptFile, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +107,7 @@ def report(session: Session, result: CycleResult, what: str, account: Account) -
     """The end of a cycle: what was refused or waits, and a last line. Returns the exit code."""
     fine, gap = _is_fine(result), account.gap
     if session.json:
-        missing = {} if gap is None else {"not_given_back": list(gap.paths), "ledger": gap.reason}
+        missing = {} if gap is None else _document_of(gap)
         session.write_json({**document(result, account.events), **missing})
     else:
         for line in (*_open_points(result), *_missing_points(gap)):
@@ -115,6 +117,11 @@ def report(session: Session, result: CycleResult, what: str, account: Account) -
         done = "nothing to change" if result.tally.is_empty else str(result.tally)
         session.terminal.write(f"{start} {what} in {result.seconds * 1000:.0f} ms: {done}")
     return FINE if fine and gap is None else FAILED
+
+
+def _document_of(gap: Gap) -> dict[str, object]:
+    kept = [asdict(stray) for stray in gap.strays]
+    return {"not_given_back": list(gap.paths), "ledger": gap.reason, "strays": kept}
 
 
 def _missing_points(gap: Gap | None) -> tuple[str, ...]:

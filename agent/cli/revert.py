@@ -12,7 +12,7 @@ from agent.errors import DesiredStateError, HostError, LockedError
 if TYPE_CHECKING:
     from agent.cli.apply import Gap
     from agent.events import Event
-    from agent.model import DesiredState
+    from agent.model import DesiredState, KeptFile
     from agent.node import RealHost
 
 NAME = "revert"
@@ -55,7 +55,16 @@ def _gap(host: RealHost, doubtful: tuple[str, ...]) -> Gap | None:
 
     if not doubtful and not host.loss:
         return None
-    return Gap(doubtful, tuple(f"{path}: {_fate(host, path)}" for path in doubtful), host.loss)
+    lines, strays = tuple(f"{path}: {_fate(host, path)}" for path in doubtful), host.strays()
+    return Gap(doubtful, (*lines, *_kept(strays, host.now().unix_seconds)), host.loss, strays)
+
+
+def _kept(strays: tuple[KeptFile, ...], now: float) -> tuple[str, ...]:
+    """What is there to be put back by hand."""
+    from agent.cli.views import stray_lines
+
+    intro = ("kept, and nobody knows where it stood; put back by hand what belongs there:",) if strays else ()
+    return (*intro, *(f"  {line}" for line in stray_lines(strays, now)))
 
 
 def _fate(host: RealHost, path: str) -> str:

@@ -113,7 +113,7 @@ def look(session: Session) -> Shown:
         failed = Status(outcome="failed", source=session.settings.config, last_error=str(error), last_error_at=now)
         return Shown(failed, now, daemon_pid=pid)
     desired, problems = _in_force(session, host)
-    status = replace(known, source=session.settings.config, problems=problems, ledger=host.loss)
+    status = replace(known, source=session.settings.config, problems=problems, ledger=host.loss, strays=host.strays())
     missing: tuple[str, ...] = ()
     if desired is None:
         status = replace(status, generation="", runtimes=(), pending=(), conflicts=())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from agent.cli.mirror_views import mirror_lines
 from agent.cli.terminal import Paint, padded, plain, width_of
-from agent.cli.wording import HEAD_COLUMNS, age, lasting, wrapped
-from agent.model import RegistryReport, RuntimeReport
+from agent.cli.wording import HEAD_COLUMNS, age, lasting, moment, wrapped
+from agent.model import KeptFile, RegistryReport, RuntimeReport
 
 if TYPE_CHECKING:
     from agent.cli.shown import Shown
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from agent.proof import Proof
 
 _WORD_STYLES = {"converged": "good", "live": "good", "not live": "bad", "failed": "bad", "invalid": "bad"}
+
+_MOST_STRAYS = 20
 
 
 def status_lines(shown: Shown, paint: Paint, width: int | None = None) -> Iterator[str]:
@@ -59,6 +61,17 @@ def contested(contention: Contention, now: float) -> str:
         )
     what = f"it is put back {when}" if contention.is_held else f"it is as desired; over {when} without a change"
     return f"somebody else{by} keeps changing it, and the runtime is not restarted meanwhile; {what}"
+
+
+def stray_lines(strays: Sequence[KeptFile], now: float) -> list[str]:
+    """Kept originals that belong nowhere any more, each with what it looks like; of very many the first."""
+    lines = [f"{each.path}: {_likeness(each)}, kept since {moment(each.kept_at, now)}" for each in strays]
+    rest = len(lines) - _MOST_STRAYS
+    return [*lines[:_MOST_STRAYS], f"and {rest} more in the same place"] if rest > 0 else lines
+
+
+def _likeness(stray: KeptFile) -> str:
+    return f"looks like {stray.form}" if stray.form else "looks like nothing that mirror-agent writes"
 
 
 def _headline(shown: Shown, paint: Paint) -> str:
@@ -136,6 +149,8 @@ def _own_troubles(shown: Shown, paint: Paint) -> Iterator[str]:
     status = shown.status
     if status.ledger:
         yield _trouble("ledger", status.ledger, paint)
+        for line in stray_lines(status.strays, shown.now):
+            yield _trouble("kept", line, paint)
     if status.last_error and status.outcome in {"failed", "degraded"}:
         yield _trouble("last error", f"{age(shown.now - status.last_error_at)}: {status.last_error}", paint)
     if status.metrics_error:

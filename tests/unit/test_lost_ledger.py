@@ -151,6 +151,37 @@ def test_revert_says_what_it_cannot_give_back(machine: Machine, spoil: Spoil) ->
     assert machine.originals >= {FOREIGN_HOSTS, FOREIGN_JSON}
 
 
+def strays(machine: Machine) -> list[str]:
+    """The lines that must name the two files of the operator, the first kept first."""
+    found = sorted((machine.state / "originals").iterdir(), key=lambda each: each.stat().st_mtime_ns)
+    form = {FOREIGN_HOSTS: "a hosts.toml for old.io", FOREIGN_JSON: "Docker's daemon.json"}
+    shown = [(each.name, form[text]) for each in found if (text := each.read_text()) in form]
+    assert len(shown) == 2
+    return [f"/var/lib/mirror-agent/originals/{name}: looks like {form}, kept since " for name, form in shown]
+
+
+@pytest.mark.parametrize("spoil", LOSSES)
+def test_what_was_kept_and_belongs_nowhere_any_more_is_named(machine: Machine, spoil: Spoil) -> None:
+    """Each file by its path and by what it looks like, in `status`, as root and from the daemon, and at the end of
+    `revert`; to scripts too. While nothing is lost there is none."""
+    machine.start()
+    assert json.loads(machine.call("status", "--json")[1])["strays"] == []
+    spoil(machine.state)
+    machine.start()
+    expected = strays(machine)
+    shown = [line for line in machine.call("status")[1].splitlines() if line.startswith("kept  ")]
+    assert [
+        line.removeprefix("kept        ")[: len(each)] for line, each in zip(shown, expected, strict=True)
+    ] == expected
+    published = json.loads((machine.root / "run/mirror-agent/status.json").read_text())["strays"]
+    assert published == json.loads(machine.call("status", "--json")[1])["strays"]
+    assert [f"{each['path']}: looks like {each['form']}, kept since " for each in published] == expected
+    lines = machine.call("revert")[1].splitlines()
+    place = lines.index("kept, and nobody knows where it stood; put back by hand what belongs there:")
+    kept = [line.strip() for line in lines[place + 1 :] if line.startswith("  ")]
+    assert {line.partition("kept since ")[0] + "kept since " for line in kept} >= set(expected)
+
+
 def test_revert_answers_scripts_about_a_lost_ledger(machine: Machine) -> None:
     """The files whose past is not known, and why."""
     machine.start()
