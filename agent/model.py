@@ -328,8 +328,7 @@ class UnitTies:
 
 @dataclass(frozen=True, slots=True)
 class KeptFile:
-    """Bytes that stood somewhere before us, of which nobody knows where: the file that has them, since when (Unix
-    seconds), and what they look like, "" if like nothing that we know."""
+    """Bytes kept at `path`, of which nobody knows where they stood; `form` is what they look like, "" for nothing."""
 
     path: str
     kept_at: float
@@ -338,8 +337,7 @@ class KeptFile:
 
 @dataclass(frozen=True, slots=True)
 class Now:
-    """The wall clock: Unix seconds, minutes after local midnight (for restart windows), and when the machine was booted
-    by this clock (0.0: not known)."""
+    """The wall clock: Unix seconds, minutes after local midnight, and when the machine was booted (0.0: not known)."""
 
     unix_seconds: float
     local_minute: int
