@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 
+from agent.cli import lean
 from agent.cli.session import Session
 
 NAME = "run"
@@ -20,6 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(session: Session) -> int:
     """Serve until told to stop."""
+    lean.collect_garbage()
     from agent.daemon import Daemon
     from agent.events import Level
     from agent.journal import Journal, bridge_libraries, line_sender, open_journal
