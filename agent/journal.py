@@ -7,7 +7,6 @@ Secrets end here too: what was registered, and what looks like one, is replaced 
 
 from __future__ import annotations
 
-import logging
 import os
 import re
 import socket
@@ -16,7 +15,6 @@ import threading
 import time
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from dataclasses import fields as dataclass_fields
 from typing import Any
@@ -325,27 +323,3 @@ class Redaction:
                 text = pattern.sub(shown, text)
         # Cut at last: half a secret would not be recognised.
         return text[:_TEXT_CHARACTERS]
-
-
-# --- libraries ----------------------------------------------------------------------------------------------
-
-
-class _Bridge(logging.Handler):
-    """Warnings of libraries become events."""
-
-    def __init__(self, emit: Callable[[Event], None]) -> None:
-        super().__init__(logging.WARNING)
-        self._emit = emit
-
-    def emit(self, record: logging.LogRecord) -> None:
-        with suppress(Exception):
-            level = Level.ERROR if record.levelno >= logging.ERROR else Level.WARNING
-            kind = Kind.WATCH if record.name.startswith("watchdog") else Kind.BUG
-            self._emit(Event(kind, f"{record.name}: {record.getMessage()}", level))
-
-
-def bridge_libraries(emit: Callable[[Event], None]) -> None:
-    """Send what libraries warn about (logging, warnings) to `emit`, and nowhere else."""
-    logging.captureWarnings(True)  # noqa: FBT003
-    logging.root.handlers[:] = [_Bridge(emit)]
-    logging.raiseExceptions = False

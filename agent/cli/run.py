@@ -24,7 +24,8 @@ def run(session: Session) -> int:
     lean.collect_garbage()
     from agent.daemon import Daemon
     from agent.events import Level
-    from agent.journal import Journal, bridge_libraries, line_sender, open_journal
+    from agent.journal import Journal, line_sender, open_journal
+    from agent.libraries import bridge_libraries
 
     level = Level[session.settings.log_level.upper()]
     if session.settings.color == "auto":

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from typing import Self
 
@@ -109,6 +108,8 @@ class Batch:
             for group in groups:
                 _finish(group)
             return
+        from concurrent.futures import ThreadPoolExecutor  # not at the top: most looks of an `apply` write nothing
+
         with ThreadPoolExecutor(_MOST_THREADS, "flush") as threads:
             list(threads.map(_finish, groups))
 

@@ -24,12 +24,12 @@ from agent.journal import (
     NativeSender,
     Redaction,
     Repeats,
-    bridge_libraries,
     datagram,
     fields,
     line,
     line_sender,
 )
+from agent.libraries import bridge_libraries
 
 WROTE = Event(Kind.WROTE, "containerd: wrote certs.d/ghcr.io/hosts.toml: ghcr.io is new in the desired state")
 FAILED = Event(Kind.FAILED, "/etc/docker/daemon.json: read-only file system (EROFS)", Level.ERROR, runtime="docker")

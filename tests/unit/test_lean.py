@@ -63,7 +63,7 @@ def test_a_process_loads_what_it_needs(root: Path) -> None:
     to do, and SHA-256 is what it was."""
     _applied(root)
     modules, digest = _applied(root)
-    never = {*_NEVER, *(f"agent.{name}" for name in _FOR_OTHERS), "systemd.daemon", "watchdog"}
+    never = {*_NEVER, *(f"agent.{name}" for name in _FOR_OTHERS), "logging", "systemd.daemon", "watchdog"}
     never -= set() if _has_own_sha256() else {"_hashlib"}
     assert (never & set(modules), digest) == (set(), "e3b0c442")
 
