@@ -30,11 +30,30 @@ Component = dict[str, Any]
 # that is "" is read from the list that Python's sources come with.
 _INSIDE = {
     "python": {
-        "hacl-star": ("", "MIT", "2016-2023 INRIA, CMU, Microsoft Corporation and HACL* Contributors"),
+        "hacl-star": ("", "MIT", "2016-2022 INRIA, CMU and Microsoft Corporation, 2022-2023 HACL* Contributors"),
         "mpdecimal": ("", "BSD-2-Clause", "2008-2020 Stefan Krah"),
         "mimalloc": ("2.1.2", "MIT", "2018-2023 Microsoft Research, Daan Leijen"),
     },
     "pyyaml": {"libyaml": ("0.2.5", "MIT", "2017-2020 Ingy döt Net, 2006-2016 Kirill Simonov")},
+}
+
+
+# The notices that MIT and Zlib want to go along, from LICENSE files of crates whose metadata names only authors.
+_COPYRIGHT = {
+    "aho-corasick": "2015 Andrew Gallant",
+    "bitvec": "2018 myrrlyn (Alexander Payne)",
+    "foldhash": "2024 Orson Peters",
+    "funty": "2020 myrrlyn (Alexander Payne)",
+    "jiter": "2022 to present Samuel Colvin",
+    "lru": "2016 Jerome Froelich",
+    "memchr": "2015 Andrew Gallant",
+    "radium": "2019 kneecaw (Nika Layzell)",
+    "speedate": "2022 Samuel Colvin",
+    "strum": "2019 Peter Glotfelty",
+    "strum_macros": "2019 Peter Glotfelty",
+    "synstructure": "2016 Nika Layzell",
+    "tap": "2017 Elliot Linder",
+    "wyz": "2018 myrrlyn (Alexander Payne)",
 }
 
 
@@ -66,13 +85,18 @@ def wheels(tree: Path, runtime: Path) -> list[Component]:
         purl = f"pkg:pypi/{name.lower()}@{version}"
         component = _component(name, version, _licence(fields), purl, taken[name.lower()])
         declared = [
-            inner
+            _with_notice(inner)
             for file in sorted(metadata.parent.glob("sboms/*.json"))
             for inner in json.loads(file.read_text()).get("components", [])
             if inner.get("scope") != "excluded"  # a tool of its build
         ]
         found.append(_with(component, [*declared, *_compiled_in(name.lower(), tree)]))
     return found
+
+
+def _with_notice(inner: Component) -> Component:
+    holder = _COPYRIGHT.get(inner["name"])
+    return {**inner, "copyright": f"Copyright (c) {holder}"} if holder else inner
 
 
 def _compiled_in(name: str, tree: Path) -> Iterator[Component]:

@@ -12,6 +12,8 @@ from tests.packages import REPOSITORY
 
 PRIVATE = "usr/lib/mirror-agent"
 PACKAGES = f"{PRIVATE}/lib/python3.14/site-packages"
+# Its licence's file has none.
+_WITHOUT_NOTICE = {"zmij"}
 _PINS = re.compile(r"^([a-z]\S*)\s+(\S+)\s+([0-9a-f]{64})", re.MULTILINE)
 
 
@@ -76,7 +78,8 @@ def test_what_is_inside_the_parts_is_named_too(document: dict[str, Any], private
 
 
 def test_every_licence_comes_with_its_text(tree: Path, document: dict[str, Any]) -> None:
-    """Beside each part, and for what is inside the parts in one file that names each with version and authors."""
+    """Beside each part, and for what is inside the parts in one file that names each with version and authors, and with
+    its copyright notice where the licence wants that to go along."""
     for name, _, _ in pins():
         assert list((tree / PRIVATE / "licenses" / name).iterdir())
     for package in (tree / PACKAGES).glob("*.dist-info"):
@@ -92,6 +95,8 @@ def test_every_licence_comes_with_its_text(tree: Path, document: dict[str, Any])
             )  # fmt: skip
             assert found, inner["name"]
             assert set(found[1].split(" AND ")) <= heads, found[0]
+            if found[1] in ("MIT", "Zlib", "BSD-2-Clause") and inner["name"] not in _WITHOUT_NOTICE:
+                assert found[2].startswith("Copyright (c) "), found[0]
     for text in (
         tree / PRIVATE / "licenses" / "mirror-agent" / "LICENSE",
         tree / PRIVATE / "licenses/python/license.rst",
