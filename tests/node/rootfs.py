@@ -25,7 +25,8 @@ _PACKAGES = (
     "ca-certificates", "iproute2", "iptables", "curl", "procps", "strace", "openssl", "util-linux", "e2fsprogs",
     "vim", "nano",
 )  # fmt: skip
-_SEPARATE_DOCKER_CLI = ("trixie", "forky")
+# What later suites keep in packages of their own.
+_SEPARATE = {"trixie": ("docker-cli",), "forky": ("docker-cli", "mount")}
 # Timers and services that only cost a booting node time, or that would sit on a test's port.
 _MASKED = (
     "apt-daily.timer", "apt-daily-upgrade.timer", "dpkg-db-backup.timer", "e2scrub_all.timer", "e2scrub_reap.service",
@@ -60,7 +61,7 @@ def recipe(suite: str, *more: str) -> Recipe:
     """The recipe of a node of `suite` (one of SUITES) that has `more` packages."""
     if suite not in SUITES:
         raise CannotBuildError(f"no recipe for the suite {suite!r}; known are {', '.join(SUITES)}")
-    extra = ("docker-cli",) if suite in _SEPARATE_DOCKER_CLI else ()
+    extra = _SEPARATE.get(suite, ())
     links = " ".join(f'"$1/etc/systemd/system/{unit}"' for unit in _MASKED)
     options = (
         "--variant=apt",

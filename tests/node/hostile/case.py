@@ -26,8 +26,6 @@ DROP_INS = "/etc/systemd/system/docker.service.d", "/etc/systemd/system/containe
 STATUS = "/run/mirror-agent/status.json"
 DEADLINE_SECONDS = 40.0
 """For a runtime to be up again, and for the agent to have looked."""
-NO_BIND_MOUNTS = ("forky",)
-"""Where mount(8) in such a node cannot make a bind mount."""
 READ_ONLY = "mount --bind {0} {0}; mount -o remount,bind,ro {0}"
 FULL = "mount -t tmpfs -o size=16k full {0}; dd if=/dev/zero of={0}/filler bs=1k 2>/dev/null; true"
 
@@ -262,7 +260,6 @@ __all__ = [
     "FULL",
     "GOOD",
     "MIRROR",
-    "NO_BIND_MOUNTS",
     "READ_ONLY",
     "Case",
     "as_json",

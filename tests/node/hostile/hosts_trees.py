@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from tests.node.found_nodes import WITH_CERTS_D
-from tests.node.hostile.case import CONFIG_TOML, FULL, NO_BIND_MOUNTS, READ_ONLY, Case
+from tests.node.hostile.case import CONFIG_TOML, FULL, READ_ONLY, Case
 from tests.node.rig import CERTS_D
 
 _DIRECTORY = f"{CERTS_D}/docker.io"
@@ -89,7 +89,7 @@ def _trees() -> Iterator[Case]:
     ):
         yield Case(
             name, rf"{CERTS_D}.*{says}", files=config, setup=setup, heal=heal, cleanup=heal, units=("containerd",),
-            reverts=not heal.startswith("umount"), not_on=NO_BIND_MOUNTS if "read-only" in name else (),
+            reverts=not heal.startswith("umount"),
         )  # fmt: skip
     yield Case(
         "both spellings of a port", r"converged", files={

@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterator
 
-from tests.node.hostile.case import FULL, MIRROR, NO_BIND_MOUNTS, READ_ONLY, Case
+from tests.node.hostile.case import FULL, MIRROR, READ_ONLY, Case
 from tests.node.service import desired_state
 
 _LOCAL = desired_state({"docker.io": [MIRROR]}, "{settings: {log-driver: local}}")
@@ -24,7 +24,7 @@ def cases() -> Iterator[Case]:
         yield Case(
             f"{path} is read-only", r"EROFS", setup=READ_ONLY.format(path),
             heal=f"umount -l {path}",
-            cleanup=f"umount -l {path}", reverts=False, is_stale=True, not_on=NO_BIND_MOUNTS,
+            cleanup=f"umount -l {path}", reverts=False, is_stale=True,
         )  # fmt: skip
         yield Case(
             f"{path} is immutable", r"EPERM", setup=f"chattr +i {path}", heal=f"chattr -i {path}",
