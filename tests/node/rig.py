@@ -7,6 +7,8 @@ that tell themselves apart.
 import json
 from dataclasses import dataclass
 
+import pytest
+
 from tests.node.machine import Node
 from tests.node.pulls import cri_pull, docker_info, docker_mirrors, docker_pull
 from tests.node.registry import Registry
@@ -19,6 +21,8 @@ DESIRED_STATE = "/etc/mirror-agent.yaml"
 HUB_IMAGE = "docker.io/library/hello:latest"
 GHCR_IMAGE = "ghcr.io/org/app:latest"
 RELOAD_DEADLINE_SECONDS = 10.0
+needs_hosts_toml = pytest.mark.not_on("bullseye")
+"""What is said of hosts.toml or config_path is nothing to a containerd before 1.5, which has neither."""
 _CONFIG_PATH = f"""
     [plugins."io.containerd.grpc.v1.cri".registry]
       config_path = "{CERTS_D}"

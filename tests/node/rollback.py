@@ -146,13 +146,14 @@ def standing_docker(node: Node, hostile: Hostile) -> Iterator[Standing]:
 def systemctl_that_kills(node: Node) -> Iterator[None]:
     """For the time of the test, the next order to restart Docker kills whoever gives it, instead. `try-restart`, with
     which a change is loaded, is not that order."""
-    node.run(f"cp -a /usr/bin/systemctl {_REAL}; touch {KILLS}")
+    program = node.run("type -P systemctl").out.strip()
+    node.run(f"cp -a {program} {_REAL}; touch {KILLS}")
     node.put(_WRAPPER, _KILLING, 0o755)
-    node.run(f"mount --bind {_WRAPPER} /usr/bin/systemctl")
+    node.run(f"mount --bind {_WRAPPER} {program}")
     try:
         yield
     finally:
-        node.run(f"umount /usr/bin/systemctl; rm -f {_REAL} {_WRAPPER} {KILLS}")
+        node.run(f"umount {program}; rm -f {_REAL} {_WRAPPER} {KILLS}")
 
 
 def await_standing(node: Node, before: Standing, deadline_seconds: float = UP_DEADLINE_SECONDS) -> None:

@@ -97,9 +97,14 @@ class Service:
         """The journal's entries of one kind, by MESSAGE_ID."""
         return self.node.journal(f"MESSAGE_ID={kind.value}", "_SYSTEMD_UNIT=" + UNIT, after=after)
 
-    def count(self, *kinds: Kind, after: str) -> dict[str, int]:
-        """How many entries of each kind since the cursor; kinds without one are left out."""
-        found = {kind.name: len(self.events(kind, after)) for kind in kinds}
+    def count(self, *kinds: Kind, after: str, runtime: str = "") -> dict[str, int]:
+        """How many entries of each kind since the cursor, about one runtime if it is named; kinds without one are left
+        out."""
+
+        def concerns(entry: dict[str, Any]) -> bool:
+            return not runtime or entry.get("MIRROR_AGENT_RUNTIME") == runtime
+
+        found = {kind.name: sum(map(concerns, self.events(kind, after))) for kind in kinds}
         return {name: number for name, number in found.items() if number}
 
     def await_event(

@@ -8,7 +8,7 @@ import pytest
 from agent.events import Kind
 from tests.node.machine import Node
 from tests.node.pulls import cri_pull
-from tests.node.rig import GHCR_IMAGE, Rig
+from tests.node.rig import GHCR_IMAGE, Rig, needs_hosts_toml
 from tests.node.service import Service, desired_state, starts_of
 from tests.node.waiting import wait_until
 
@@ -46,6 +46,7 @@ def pid_of_container(node: Node) -> str:
     return node.run("ctr task ls | awk '$1 == \"keeps\" {print $2, $3}'").out.strip()
 
 
+@needs_hosts_toml
 def test_one_edit_makes_kubelet_pull_through_the_mirror(stock: Rig, service: Service) -> None:
     """No other human step, exactly one start of containerd; a running container keeps its process, Docker its own and
     its invocation; status says live, and the next edit restarts nothing."""
@@ -78,6 +79,7 @@ def test_revert_gives_the_file_back_with_one_restart(stock: Rig, service: Servic
     assert starts_of(node, "containerd.service", cursor) == 1
 
 
+@needs_hosts_toml
 def test_a_containerd_that_does_not_come_up_gets_its_file_back(stock: Rig, service: Service) -> None:
     """Its start fails with the new file: the old one is back and containerd is up on it, the journal says so, and it is
     not tried again while nothing changes."""

@@ -4,7 +4,7 @@ import pytest
 
 from tests.node.machine import Node
 from tests.node.pulls import Pull, cri_pull, cri_remove
-from tests.node.rig import CERTS_D, Rig
+from tests.node.rig import CERTS_D, Rig, needs_hosts_toml
 from tests.node.service import Service
 from tests.node.waiting import wait_until
 
@@ -105,6 +105,7 @@ def hello(port: int) -> str:
     return f"{HOST}:{port}/library/hello:latest"
 
 
+@needs_hosts_toml
 def test_certificates_beside_the_file_stay_in_force(rig: Rig, service: Service, fronts: Node) -> None:
     """A directory host:port with a CA and a client certificate: mirrors are added, and the registry is still reached
     with them; they are used without our file before and after."""
@@ -126,6 +127,7 @@ def test_certificates_beside_the_file_stay_in_force(rig: Rig, service: Service, 
     }
 
 
+@needs_hosts_toml
 def test_a_mirror_with_ca_client_certificate_and_secret_header(rig: Rig, service: Service, fronts: Node) -> None:
     """Certificate and key in one file, a header from a file: the mirror serves the pull and sees the header; the file
     that holds it is for root alone."""
@@ -139,6 +141,7 @@ def test_a_mirror_with_ca_client_certificate_and_secret_header(rig: Rig, service
     assert fronts.run(["stat", "-c", "%a %u", f"{CERTS_D}/docker.io/hosts.toml"]).out.strip() == "600 0"
 
 
+@needs_hosts_toml
 def test_without_fallback_the_registry_is_never_asked(rig: Rig, service: Service, fronts: Node) -> None:
     """The mirror serves; when it is dead the pull fails, and the registry itself has not heard a word."""
     entry = f'"{HOST}:{OPEN}": {{fallback: false, insecure: true, mirrors: ["{rig.second.url}"]}}'

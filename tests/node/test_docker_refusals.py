@@ -28,7 +28,7 @@ def test_a_bad_setting_reaches_neither_the_file_nor_docker(rig: Rig, service: Se
     service.start()
     key = setting.partition(":")[0]
     wait_until(lambda: [key in reason for reason in conflicts(service)] == [True], CONVERGE_DEADLINE_SECONDS, "it")
-    assert (node.life("docker"), service.count(*_ACTS, after=cursor)) == (before, {})
+    assert (node.life("docker"), service.count(*_ACTS, after=cursor, runtime="docker")) == (before, {})
     assert not node.exists(DAEMON_JSON) or key not in json.loads(node.text(DAEMON_JSON))
     node.run("systemctl restart docker")
 
@@ -41,7 +41,7 @@ def test_a_foreign_bad_entry_keeps_docker_untouched(rig: Rig, service: Service) 
     service.desire(desired_state({"docker.io": [rig.first.url]}, docker="{settings: {log-driver: local}}"))
     service.start()
     wait_until(lambda: "a.example/x" in str(conflicts(service)), CONVERGE_DEADLINE_SECONDS, "a conflict")
-    assert (node.life("docker"), service.count(*_ACTS, after=cursor)) == (before, {})
+    assert (node.life("docker"), service.count(*_ACTS, after=cursor, runtime="docker")) == (before, {})
 
 
 def test_a_key_that_a_flag_sets_is_left_to_it(fresh_rig: Rig, fresh_service: Service) -> None:

@@ -84,5 +84,5 @@ def test_an_edit_of_the_desired_state_ends_the_waiting(war: Rig, service: Servic
     service.await_mirror("docker.io", war.second.url)
     service.await_event(Kind.CALM, after=cursor)
     service.await_nothing_pending()
-    wait_until(lambda: service.cli("status").rc == 0, 10, "status to be live")
+    wait_until(service.is_live, 10, "status to be live")
     assert len(service.events(Kind.CONTENDED, cursor)) == 1

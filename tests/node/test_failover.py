@@ -16,7 +16,7 @@ from agent.verdict import Verdict
 from tests.node.faults import Fault, FaultyMirror, black_hole
 from tests.node.machine import Node
 from tests.node.pulls import cri_pull, docker_pull
-from tests.node.rig import GHCR_IMAGE, HUB_IMAGE, Rig
+from tests.node.rig import GHCR_IMAGE, HUB_IMAGE, Rig, needs_hosts_toml
 from tests.node.service import CONVERGE_DEADLINE_SECONDS, Service, desired_state, hosts_path
 from tests.node.waiting import wait_until
 
@@ -103,6 +103,7 @@ def dead(rig: Rig) -> Iterator[Rig]:
         yield rig
 
 
+@needs_hosts_toml
 def test_what_is_dead_is_out_within_a_minute_and_pulls_are_quick(dead: Rig, service: Service) -> None:
     """Refused, silent, a black hole, a web page, 500: gone from both runtimes, with one journal line each. What denies
     stays. A list of which all fail stands as desired. Docker is only reloaded, containerd not even that. `status`,

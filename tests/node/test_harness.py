@@ -6,12 +6,11 @@ import pytest
 
 from tests.node.machine import Node
 from tests.node.pulls import cri_pull, cri_remove, docker_mirrors, docker_pull, docker_remove
-from tests.node.rig import CERTS_D, DAEMON_JSON, GHCR_IMAGE, HUB_IMAGE, Rig, reload_docker
+from tests.node.rig import CERTS_D, DAEMON_JSON, GHCR_IMAGE, HUB_IMAGE, Rig, needs_hosts_toml, reload_docker
 from tests.node.waiting import wait_until
 
 _VERSIONS = {"bullseye": "247", "bookworm": "252", "trixie": "257", "forky": "262"}
 # containerd 1.4 does not know the setting.
-needs_config_path = pytest.mark.not_on("bullseye")
 _INVOCATION_LINK = "/run/systemd/units/invocation:docker.service"
 
 
@@ -42,7 +41,7 @@ def test_nothing_beyond_loopback_is_reachable(node: Node) -> None:
     assert node.run("ip route show default; ip -6 route show default").out == ""
 
 
-@needs_config_path
+@needs_hosts_toml
 def test_kubelets_pull_goes_through_the_mirror(rig: Rig) -> None:
     """With config_path set, a hosts.toml written by hand sends the next CRI pull to the mirror; no restart."""
     rig.node.put(f"{CERTS_D}/docker.io/hosts.toml", hosts_toml(rig.first.url))
@@ -53,7 +52,7 @@ def test_kubelets_pull_goes_through_the_mirror(rig: Rig) -> None:
     assert rig.node.life("containerd") == before
 
 
-@needs_config_path
+@needs_hosts_toml
 def test_an_image_tells_which_mirror_served_it(rig: Rig) -> None:
     """After the mirror in hosts.toml changed, a repeated pull of the same name gives the other registry's image."""
     served = []
@@ -85,7 +84,7 @@ def test_docker_pull_goes_through_the_mirror_after_a_reload(rig: Rig) -> None:
     assert rig.node.life("docker") == before
 
 
-@needs_config_path
+@needs_hosts_toml
 def test_a_dead_mirror_is_refused_and_comes_back(rig: Rig) -> None:
     """A stopped registry refuses connections, so the next host serves; started again it serves, its images kept."""
     rig.node.put(f"{CERTS_D}/docker.io/hosts.toml", hosts_toml(rig.first.url) + hosts_toml(rig.second.url))

@@ -7,7 +7,7 @@ import pytest
 from agent.events import Kind
 from tests.node.machine import Node
 from tests.node.pulls import cri_pull, cri_remove
-from tests.node.rig import CONFIG_TOML, GHCR_IMAGE, HUB_IMAGE, Rig
+from tests.node.rig import CONFIG_TOML, GHCR_IMAGE, HUB_IMAGE, Rig, needs_hosts_toml
 from tests.node.service import Service, desired_state, hosts_path, starts_of
 from tests.node.test_bringup import pid_of_container
 from tests.node.waiting import wait_until
@@ -51,6 +51,7 @@ def allow_a_restart(node: Node) -> None:
     node.run('sed -i \'s/"restarted_at": [0-9.]*/"restarted_at": 0.0/\' /var/lib/mirror-agent/ledger.json')
 
 
+@needs_hosts_toml
 def test_old_mirrors_keep_working(old: Rig, stock_service: Service) -> None:
     """One restart of containerd, a container keeps its process, pulls of docker.io go where they went before, the
     credentials stay; status says live; a revert gives the very bytes back, and pulls still go there."""
@@ -78,6 +79,7 @@ def test_old_mirrors_keep_working(old: Rig, stock_service: Service) -> None:
     assert_hub_from_first(old)
 
 
+@needs_hosts_toml
 def test_a_cri_that_is_down_comes_up(old: Rig, stock_service: Service) -> None:
     """config_path and mirrors together, with which containerd runs without a CRI: the mirrors move, the CRI is back."""
     node = old.node
@@ -90,6 +92,7 @@ def test_a_cri_that_is_down_comes_up(old: Rig, stock_service: Service) -> None:
     assert stock_service.cli("status").rc == 0
 
 
+@needs_hosts_toml
 def test_what_cannot_be_moved_stays_in_force(old: Rig, stock_service: Service) -> None:
     """A CA file that is gone: one sentence, nothing half, containerd is not restarted, and pulls go where they went."""
     node = old.node
@@ -107,6 +110,7 @@ def test_what_cannot_be_moved_stays_in_force(old: Rig, stock_service: Service) -
     assert_hub_from_first(old)
 
 
+@needs_hosts_toml
 def test_a_containerd_that_does_not_come_up_gets_its_tables_back(old: Rig, stock_service: Service) -> None:
     """Its start fails with the new file: the old tables are in force again."""
     node = old.node
