@@ -111,8 +111,8 @@ def _decide_tables(look: ConfigFile, desired: DesiredState, tables: Tables) -> E
 
 
 def _is_time(look: ConfigFile, migration: Migration) -> bool:
-    """Up, stopped or out of our hands. A unit that starts, stops or has failed is left in peace; one that is stopped
-    cannot be asked for its version, so what depends on that waits; nothing is made where there is no containerd."""
+    """Up, stopped or out of our hands. A unit that starts, stops or has failed is left in peace; what a running
+    containerd has to merge or to say waits for it; nothing is made where there is no containerd."""
     unit = look.daemon.unit
     settled = unit.is_up if unit.active is ActiveState.ACTIVE else unit.active in _SETTLED
     depends = bool(look.imports or migration.standing) or _file_version(look) < 2

@@ -20,6 +20,7 @@ from agent.plan import Memory
 from agent.runtimes._config_imports import imported_files
 from agent.runtimes._config_toml import CriConfig, Version, parse_version, read_config
 from agent.runtimes._trial import digest_of
+from agent.runtimes._unit_files import next_program
 
 NAME = "containerd"
 UNIT = "containerd.service"
@@ -47,7 +48,7 @@ _OLDEST_2: Version = (2, 0, 0)
 class Daemon:
     """containerd on this machine. `program` is "" where none was found; `imports` are the files that the configuration
     names, and those that they name; `dump` is what containerd makes of all that; `arguments` is its command line;
-    `version_output` and `dump` are asked for only while it runs, and `dump` of a file that we have just changed.
+    `dump` is asked for only while it runs, and of a file that we have just changed.
     `memory` is what the ledger holds."""
 
     unit: UnitState = UnitState()  # noqa: RUF009 -- frozen
@@ -84,20 +85,29 @@ class Verdict:
 
 
 def look_at_daemon(host: HostReader, desired: DesiredState) -> Daemon:
-    """Look at the unit, the program and its configuration; run the program only if the unit is up."""
+    """Look at the unit, the program and its configuration. Of one at rest only the version is asked, and only if that
+    decides what must be in the file before its first start after a boot."""
     unit, memory = host.unit(UNIT), host.ledger().memory_of(NAME)
     arguments = host.arguments(unit.main_pid) if unit.is_up else ()
-    program = next(filter(host.exists, _PROGRAMS), "")
-    if arguments and arguments[0].startswith("/") and host.exists(arguments[0]):
-        program = arguments[0]
+    started = arguments[0] if arguments else next_program(host, UNIT) if unit.loaded else ""
+    program = next(filter(host.exists, (*([started] if started.startswith("/") else []), *_PROGRAMS)), "")
     path = flag_of(arguments, _FLAGS) or desired.containerd.config
     config = host.read(path)
-    version = host.command([program, "--version"]) if unit.is_up and program else None
+    is_asked = unit.is_up or (unit.loaded and not _says_where(config))
+    version = host.command([program, "--version"]) if is_asked and program else None
     imports, dump = tuple(imported_files(host, path, config)), None
     if program and isinstance(config, Regular) and (unit.is_up or memory.trial == digest_of(config)):
         dump = host.command([program, "--config", path, "config", "dump"], files=[each for each, _ in imports])
     output = version.stdout if version else ""
     return Daemon(unit, program, output, path, config, host.written_at(path), imports, dump, arguments, memory)
+
+
+def _says_where(config: FileState) -> bool:
+    """Whether the file has a config_path, of which a containerd before 1.5 knows nothing."""
+    try:
+        return isinstance(config, Regular) and bool(read_config(config.content.decode(), None).config_path)
+    except ValueError:
+        return False
 
 
 def flag_of(arguments: tuple[str, ...], flags: tuple[str, ...]) -> str:

@@ -69,12 +69,12 @@ from agent.runtimes._docker_trial import (
     undo,
     way_back,
 )
-from agent.runtimes._docker_unit import next_start
 from agent.runtimes._docker_wants import NOTHING, Wants, as_reloadable, wants_of, without_failover
 from agent.runtimes._hosts_toml import Recipe, text
 from agent.runtimes._hosts_tree import entries_of
 from agent.runtimes._json_text import NotEditableError
 from agent.runtimes._trial import digest_of, is_leaving, is_rollback, under_way
+from agent.runtimes._unit_files import next_start
 
 if TYPE_CHECKING:
     from agent.found import Found, FoundRegistry

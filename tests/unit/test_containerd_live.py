@@ -334,8 +334,10 @@ def test_units_not_controlled() -> None:
     assert verdict(machine(table(2), unit=UnitState())) == Verdict(None, said)
 
 
-def test_nothing_is_run_unless_the_unit_is_up() -> None:
-    """At boot, before containerd, looking costs no process."""
+@pytest.mark.parametrize(("config", "runs"), [(table(2), []), (IMPORTS, [(PROGRAM, "--version")])])
+def test_what_is_run_before_the_unit_is_up(config: str, runs: list[tuple[str, ...]]) -> None:
+    """At boot, before containerd, looking costs no process where config_path is set; else its version tells what must
+    be."""
     asked: list[tuple[str, ...]] = []
 
     class Asked(FakeHost):
@@ -345,9 +347,9 @@ def test_nothing_is_run_unless_the_unit_is_up() -> None:
 
     host = Asked(units={"containerd.service": replace(UP, active=ActiveState.INACTIVE)})
     host.put(PROGRAM, "")
-    host.put(CONFIG, IMPORTS)
+    host.put(CONFIG, config)
     RUNTIME.observe(host, DESIRED)
-    assert asked == []
+    assert asked == runs
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from agent.runtimes._docker_flags import RUNNING, Flag, Word, config_file, flags_by_key, without_config_file
-from agent.runtimes._docker_unit import next_start
+from agent.runtimes._unit_files import next_start
 from tests.fakes import FakeHost
 
 UNIT = "docker.service"

@@ -11,6 +11,7 @@ from agent import adopt, converge, desired
 from agent.events import Event
 from agent.model import ContainerdSettings, DesiredState, Manage, RegistryReport, RuntimeReport
 from agent.outcome import Outcome
+from agent.runtimes._containerd_config import look_at_daemon
 from agent.runtimes.containerd import RUNTIME
 from tests.containerd_unit import CONFIG, DOWN, UNIT, ContainerdHost, KilledError
 from tests.unit.test_legacy_migration import NOBODY, config, cycle, text
@@ -117,13 +118,27 @@ def test_never_means_never() -> None:
     assert (host.starts, status(host, wanted).live) == (2, True)
 
 
-def test_a_stopped_containerd_waits() -> None:
-    """Its version is not known: our tables stay as they are until it is up."""
+def test_a_stopped_containerd_starts_with_the_tables() -> None:
+    """As at boot: they are there before its start, which is then the only one."""
     host = machine()
     cycle(host, MIRRORED)
     host.units[UNIT] = DOWN
-    cycle(host, state("{ghcr.io: {mirrors: [https://new.lan]}}", "2"))
-    assert (host.config, host.starts) == (WRITTEN, 2)
+    wanted = state("{ghcr.io: {mirrors: [https://new.lan]}}", "2")
+    cycle(host, wanted)
+    assert ("https://new.lan" in host.config, host.starts) == (True, 2)
+    host.start()
+    cycle(host, wanted)
+    assert (host.starts, status(host, wanted).live) == (3, True)
+
+
+def test_the_program_of_the_unit_is_asked() -> None:
+    """Not another containerd that lies about: at rest the unit's files tell which will be started."""
+    host = machine()
+    host.units[UNIT] = DOWN
+    host.put("/usr/lib/systemd/system/containerd.service", "[Service]\nExecStart=-/opt/bin/containerd -l info\n")
+    host.put("/opt/bin/containerd", "")
+    host.log.clear()
+    assert look_at_daemon(host, MIRRORED).program == "/opt/bin/containerd"
 
 
 @pytest.mark.parametrize("fault", [{"rejects": ("a.lan",)}, {"refuses": ("a.lan",)}, {"breaks_cri": ("a.lan",)}])

@@ -1,4 +1,4 @@
-"""How docker.service will be started next: its command line from the unit's files, with the file of every word.
+"""How a unit will be started next: its command line from the unit's files, with the file of every word.
 
 Read from the files and not asked of systemd, so that the file can be named, a change is noticed by watching, and a
 machine that is not running can be judged too. Source: systemd.unit(5) (search path, drop-ins), systemd.exec(5)
@@ -49,14 +49,27 @@ class _Service:
 
 def next_start(host: HostReader, unit: str) -> tuple[Word, ...]:
     """The command line of the unit's next start, without the program; () if no file tells it."""
-    service = _Service()
-    for path in _files(host, unit):
-        for name, value in _assignments(_text(host, path)):
-            service.take(name, value, path)
+    service = _read(host, unit)
     for path in service.environment_files:
         for name, value in _lines(_text(host, path)):
             service.variables[name] = Word(value, path)
     return tuple(word for command in service.commands[:1] for word in _words(command, service.variables))
+
+
+def next_program(host: HostReader, unit: str) -> str:
+    """The program of the unit's next start, "" if no file tells its path."""
+    commands = _read(host, unit).commands
+    words = _split(commands[0].text) if commands else []
+    program = words[0].lstrip(_PREFIXES) if words else ""
+    return program if program.startswith("/") else ""
+
+
+def _read(host: HostReader, unit: str) -> _Service:
+    service = _Service()
+    for path in _files(host, unit):
+        for name, value in _assignments(_text(host, path)):
+            service.take(name, value, path)
+    return service
 
 
 def _files(host: HostReader, unit: str) -> Iterator[str]:
