@@ -66,11 +66,27 @@ def serving(serve: Serve, tls: ssl.SSLContext | None = None) -> Iterator[Server]
             if tls is None:
                 _answer(server, connection, serve)
             else:
-                with tls.wrap_socket(connection, server_side=True) as secured:
-                    _answer(server, secured, serve)
+                _answer_with_tls(server, connection, serve, tls)
 
     with taking(answer, "https" if tls else "http") as server:
         yield server
+
+
+def _answer_with_tls(server: Server, connection: socket.socket, serve: Serve, tls: ssl.SSLContext) -> None:
+    """Whoever is turned away is told why: to close while a request waits to be read would reset the connection, and
+    that can overtake the alert."""
+    secured = tls.wrap_socket(connection, server_side=True, do_handshake_on_connect=False)
+    with secured:
+        try:
+            secured.do_handshake()
+        except ssl.SSLError:
+            plain = socket.socket(fileno=secured.detach())
+            with plain:
+                plain.shutdown(socket.SHUT_WR)
+                while plain.recv(4096):
+                    pass
+            return
+        _answer(server, secured, serve)
 
 
 @contextmanager

@@ -30,6 +30,11 @@ def given_back(content: bytes, keys: tuple[KeyOriginal, ...], original: bytes | 
     old = {key.key: key.json for key in keys if is_legacy(key) and now.get(key.key) != key.json}
     content = _without_path(content, keys, tables)
     content = with_keys(content, tables, old) if old else content
+    return as_before(content, original)
+
+
+def as_before(content: bytes, original: bytes | None) -> bytes:
+    """The file of before us to the byte, where nothing but blank lines tells the content from it; else the content."""
     return original if original is not None and _is_same(content, original) else content
 
 

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 from agent.model import ActiveState, Regular, Setting
 from agent.plan import KeyOriginal
+from agent.runtimes._config_back import as_before
 from agent.runtimes._config_edit import NotEditableError
 from agent.runtimes._config_file import ConfigFile
 from agent.runtimes._config_toml import locations
@@ -35,10 +36,12 @@ def changes_of(look: ConfigFile, tables: Tables) -> dict[str, str | None]:
 
 
 def with_tables(look: ConfigFile, changes: Mapping[str, str | None]) -> bytes:
-    """The file with these changes. Raises NotEditableError."""
+    """The file with these changes: the one of before us, if what the desired state wants is what stood there. Raises
+    NotEditableError."""
     if not isinstance(look.state, Regular):
         return with_keys(_NEW_FILE, locations(2, None), changes)
-    return with_keys(look.state.content, tables_of(look), changes)
+    content = with_keys(look.state.content, tables_of(look), changes)
+    return as_before(content, look.owned.original if look.owned is not None else None)
 
 
 def claims_of(look: ConfigFile, tables: Tables) -> tuple[KeyOriginal, ...]:

@@ -7,6 +7,7 @@ bytes of its file, and what others have in it.
 from __future__ import annotations
 
 import json
+import posixpath
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -68,7 +69,8 @@ LIES = Hostile(
 """It comes up, and has read something else than what the file says before and after its start."""
 
 
-KILLS = "/run/kills-once"
+KILLS = "/run/mirror-agent/kills-once"
+"""Where the agent and what it starts may write."""
 _REAL, _WRAPPER = "/usr/local/bin/real-systemctl", "/usr/local/bin/killing-systemctl"
 _KILLING = f"""#!/bin/sh
 if [ "$1" = restart ] && [ -e {KILLS} ]; then
@@ -147,7 +149,7 @@ def systemctl_that_kills(node: Node) -> Iterator[None]:
     """For the time of the test, the next order to restart Docker kills whoever gives it, instead. `try-restart`, with
     which a change is loaded, is not that order."""
     program = node.run("type -P systemctl").out.strip()
-    node.run(f"cp -a {program} {_REAL}; touch {KILLS}")
+    node.run(f"cp -a {program} {_REAL}; mkdir -p {posixpath.dirname(KILLS)}; touch {KILLS}")
     node.put(_WRAPPER, _KILLING, 0o755)
     node.run(f"mount --bind {_WRAPPER} {program}")
     try:

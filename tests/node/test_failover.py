@@ -17,7 +17,7 @@ from tests.node.faults import Fault, FaultyMirror, black_hole
 from tests.node.machine import Node
 from tests.node.pulls import cri_pull, docker_pull
 from tests.node.rig import GHCR_IMAGE, HUB_IMAGE, Rig, needs_hosts_toml
-from tests.node.service import CONVERGE_DEADLINE_SECONDS, Service, desired_state, hosts_path
+from tests.node.service import CONVERGE_DEADLINE_SECONDS, READS_OLD_TABLES, Service, desired_state, hosts_path
 from tests.node.waiting import wait_until
 
 OUT_DEADLINE_SECONDS = 50.0
@@ -189,7 +189,7 @@ def test_what_an_operator_does_meanwhile(rig: Rig, service: Service) -> None:
     service.desire(desire([second, SILENT, first], settings=""))
     await_asked(service, [second, SILENT, first])
     wait_until(lambda: not node.exists(TARGETS), CONVERGE_DEADLINE_SECONDS, "no targets any more")
-    assert service.cli("plan").rc == 0
+    service.await_nothing_pending()
 
 
 def test_what_runtimes_have_trouble_with_is_looked_at_at_once(rig: Rig, service: Service) -> None:
@@ -207,6 +207,7 @@ def test_what_runtimes_have_trouble_with_is_looked_at_at_once(rig: Rig, service:
         await_asked(service, urls[2:], OUT_DEADLINE_SECONDS)
         verdicts = {url: known(node).of("docker.io", url).verdict for url in urls}
         assert verdicts == dict(zip(urls, (Verdict.REFUSED, Verdict.WRONG_CONTENT, Verdict.OK), strict=True))
-        pulls_are_quick(node)
+        if node.suite not in READS_OLD_TABLES:  # there the list stays as it is, for only a restart would change it
+            pulls_are_quick(node)
     finally:
         wrong.stop()

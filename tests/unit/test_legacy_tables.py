@@ -4,7 +4,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from agent import adopt, converge, desired
@@ -251,6 +251,17 @@ REGISTRIES = st.dictionaries(
 )
 
 
+_NO_FINAL_NEWLINE = """\
+[plugins.cri.registry.mirrors."quay.io"]
+  endpoint = []
+[plugins.cri.registry.mirrors."ghcr.io"]
+  endpoint = ["https://a.lan"]
+
+[grpc]
+  uid = 0"""
+
+
+@example(_NO_FINAL_NEWLINE, [{"docker.io": "[https://a.lan]"}, {"ghcr.io": "[https://a.lan]"}])
 @given(config(), st.lists(REGISTRIES, min_size=1, max_size=3))
 def test_any_file_comes_back(before: str, wishes: list[dict[str, str]]) -> None:
     """Whatever tables stood there and whatever was desired in between: each desired state settles in one cycle, and
