@@ -52,11 +52,11 @@ soak: setup ## the crash walks in full: every system call, 2,000 instants (some 
 	MIRROR_AGENT_SOAK=1 $(VENV)/pytest -p no:cacheprovider tests/unit/test_converge.py tests/unit/test_crash.py tests/unit/test_keeper_fuzz.py
 
 # From the package, as on every machine: on Debian 11 there is no other way (tests/node/install.py).
-hostile: setup ## every hostile configuration on a node of each suite, installed from the package (root; some hours)
+hostile: setup ## every hostile configuration on a node of each suite, installed from the package (root; an hour or two)
 	MIRROR_AGENT_SOAK=1 MIRROR_AGENT_NODE_INSTALL=package tests/run.sh tests/node/test_hostile.py tests/node/test_import.py \
 		--suite bullseye --suite bookworm --suite trixie --suite forky
 
-failover: setup ## what a dead first mirror costs a pull, without failover and with it, on three nodes (root; some ten minutes)
+failover: setup ## what a dead first mirror costs a pull, without failover and with it, on four nodes (root; some ten minutes)
 	$(VENV)/python -m tests.node.failover_table $(FAILOVER)
 
 boot: setup ## what the agent adds to a boot, on a node of each suite, installed from the package (root; some minutes)
