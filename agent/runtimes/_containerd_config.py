@@ -28,6 +28,8 @@ LOADED_CONTENT, LOADED_PATH, LOADED_IMPORTS = "config.toml", "config_path", "imp
 """What Memory.loaded holds: the digest of the file that the running containerd has read, where it then looks for
 hosts.toml, and the digest of what it has read besides, if the file imports anything; each as JSON."""
 
+LOADED_TABLES = "registry"
+"""The same of the tables that one before 1.5 reads in their stead: their digest, as JSON."""
 _PROGRAMS = tuple(
     f"{directory}/containerd"
     for directory in ("/usr/bin", "/usr/local/bin", "/usr/sbin", "/usr/local/sbin", "/opt/bin", "/usr/lib/containerd")
@@ -85,15 +87,15 @@ class Verdict:
 
 
 def look_at_daemon(host: HostReader, desired: DesiredState) -> Daemon:
-    """Look at the unit, the program and its configuration. Of one at rest only the version is asked, and only if that
-    decides what must be in the file before its first start after a boot."""
+    """Look at the unit, the program and its configuration. Of one at rest only the version is asked, and only if
+    nobody knows yet what must be in the file before its first start after a boot."""
     unit, memory = host.unit(UNIT), host.ledger().memory_of(NAME)
     arguments = host.arguments(unit.main_pid) if unit.is_up else ()
     started = arguments[0] if arguments else next_program(host, UNIT) if unit.loaded else ""
     program = next(filter(host.exists, (*([started] if started.startswith("/") else []), *_PROGRAMS)), "")
     path = flag_of(arguments, _FLAGS) or desired.containerd.config
     config = host.read(path)
-    is_asked = unit.is_up or (unit.loaded and not _says_where(config))
+    is_asked = unit.is_up or (unit.loaded and not _is_known_to_be_new(memory))
     version = host.command([program, "--version"]) if is_asked and program else None
     imports, dump = tuple(imported_files(host, path, config)), None
     if program and isinstance(config, Regular) and (unit.is_up or memory.trial == digest_of(config)):
@@ -102,12 +104,9 @@ def look_at_daemon(host: HostReader, desired: DesiredState) -> Daemon:
     return Daemon(unit, program, output, path, config, host.written_at(path), imports, dump, arguments, memory)
 
 
-def _says_where(config: FileState) -> bool:
-    """Whether the file has a config_path, of which a containerd before 1.5 knows nothing."""
-    try:
-        return isinstance(config, Regular) and bool(read_config(config.content.decode(), None).config_path)
-    except ValueError:
-        return False
+def _is_known_to_be_new(memory: Memory) -> bool:
+    """Whether the one that ran last has read hosts.toml, and no tables in their stead."""
+    return bool(memory.loaded) and all(setting.key != LOADED_TABLES for setting in memory.loaded)
 
 
 def flag_of(arguments: tuple[str, ...], flags: tuple[str, ...]) -> str:

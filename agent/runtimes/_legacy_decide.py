@@ -13,13 +13,10 @@ from agent.runtimes._config_back import as_before
 from agent.runtimes._config_edit import NotEditableError
 from agent.runtimes._config_file import ConfigFile
 from agent.runtimes._config_toml import locations
-from agent.runtimes._containerd_config import LOADED_CONTENT, Verdict, judge
+from agent.runtimes._containerd_config import LOADED_CONTENT, LOADED_TABLES, Verdict, judge
 from agent.runtimes._legacy_edit import MIRRORS, TLS, is_legacy, with_keys
 from agent.runtimes._legacy_plan import Migration, standing_keys, tables_of
 from agent.runtimes._legacy_tables import Tables, needs_tables
-
-LOADED_TABLES = "registry"
-"""What Memory.loaded holds of the tables: their digest, as JSON."""
 
 _NEW_FILE = b"version = 2\n"
 

@@ -6,7 +6,7 @@ import pytest
 
 from agent.prove import MARK, PREFIX
 from tests.node.pulls import docker_info
-from tests.node.rig import CERTS_D, DAEMON_JSON, Rig
+from tests.node.rig import CERTS_D, DAEMON_JSON, Rig, needs_hosts_toml
 from tests.node.service import Service, desired_state
 
 CONFIG = "/etc/containerd/config.toml"
@@ -21,6 +21,7 @@ def proof_of(service: Service, runtime: str) -> tuple[int, bool | None, str]:
     return done.rc, found["proved"], found["sentence"]
 
 
+@needs_hosts_toml
 def test_a_running_containerd_that_reads_certs_d_proves_it(rig: Rig, service: Service) -> None:
     """Exit 0 and a sentence; nothing is left in certs.d, no image, and neither the agent nor containerd has done or
     changed anything."""
@@ -38,6 +39,7 @@ def test_a_running_containerd_that_reads_certs_d_proves_it(rig: Rig, service: Se
     service.await_nothing_pending()
 
 
+@needs_hosts_toml
 def test_without_the_proof_the_cause_is_named(rig: Rig, service: Service) -> None:
     """config_path not set, set and not loaded yet, another directory, CRI off, containerd stopped: the
     sentence says which; exit 3 where containerd should have read it (Docker proves its own part all the time)."""
@@ -78,6 +80,7 @@ def test_without_the_proof_the_cause_is_named(rig: Rig, service: Service) -> Non
     assert [name for name in node.tree(CERTS_D) if PREFIX in name] == []
 
 
+@needs_hosts_toml
 def test_what_a_killed_command_left_goes_with_the_next(rig: Rig, service: Service) -> None:
     """Killed at once or told to stop: the file is gone then, or with the next run; what is not ours to remove stays."""
     node = rig.node

@@ -4,7 +4,7 @@ import time
 
 from agent.events import Kind
 from tests.node.pulls import cri_pull, cri_remove, docker_mirrors, docker_pull
-from tests.node.rig import DAEMON_JSON, GHCR_IMAGE, HUB_IMAGE, Rig
+from tests.node.rig import DAEMON_JSON, GHCR_IMAGE, HUB_IMAGE, Rig, needs_hosts_toml
 from tests.node.service import Service, desired_state, hosts_path, starts_of
 from tests.node.waiting import wait_until
 
@@ -17,6 +17,7 @@ def lives(rig: Rig) -> list[tuple[str, str]]:
     return [rig.node.life(unit) for unit in ("containerd", "docker")]
 
 
+@needs_hosts_toml
 def test_an_edit_moves_kubelets_pulls_to_the_new_mirror(rig: Rig, service: Service) -> None:
     """Seconds after an edit a CRI pull is served by the mirror named now; no runtime has another process."""
     service.start_with(desired_state({"docker.io": [rig.first.url], "ghcr.io": [rig.first.url]}))
@@ -64,6 +65,7 @@ def test_mirrors_are_tried_in_the_order_of_the_desired_state(rig: Rig, service: 
     assert (by_kubelet, docker_pull(rig.node, "hello").image_id) == (expected, expected[1])
 
 
+@needs_hosts_toml
 def test_a_registry_that_is_no_longer_desired_is_taken_back(rig: Rig, service: Service) -> None:
     """Dropping a registry removes its directory, so that `_default` or upstream counts again; the others stay."""
     service.start_with(desired_state({"docker.io": [rig.first.url], "ghcr.io": [rig.first.url]}))
@@ -111,6 +113,7 @@ def test_a_boot_needs_no_act(fresh_rig: Rig, fresh_service: Service) -> None:
     print(f"{node.suite}: booted with the agent in {node.boot_seconds:.1f} s")
 
 
+@needs_hosts_toml
 def test_docker_starts_with_the_mirrors_when_both_start_together(rig: Rig, service: Service) -> None:
     """In one transaction, as at boot, the files stand before the runtimes start: no deadlock, no reload, no restart."""
     node = rig.node

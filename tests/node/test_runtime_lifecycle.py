@@ -9,10 +9,11 @@ import pytest
 from agent.events import Kind
 from tests.node.machine import Node
 from tests.node.pulls import cri_pull, docker_mirrors
-from tests.node.rig import DAEMON_JSON, GHCR_IMAGE, Rig
+from tests.node.rig import DAEMON_JSON, GHCR_IMAGE, Rig, needs_hosts_toml
 from tests.node.service import RESYNC_DEADLINE_SECONDS, Service, desired_state, hosts_path, starts_of
 from tests.node.waiting import wait_until
 
+pytestmark = needs_hosts_toml
 TROUBLE = (Kind.FAILED, Kind.BUG, Kind.CONTENDED)
 ACTS = (Kind.RESTARTED, Kind.RELOADED)
 # A package made anew from what is installed, maintainer scripts included: what apt would fetch, without a network.

@@ -6,11 +6,12 @@ from contextlib import contextmanager
 from agent.events import Kind
 from tests.node.machine import Node
 from tests.node.pulls import cri_call, cri_pull
-from tests.node.rig import CONFIG_TOML, GHCR_IMAGE, Rig
+from tests.node.rig import CONFIG_TOML, GHCR_IMAGE, Rig, needs_hosts_toml
 from tests.node.service import RESYNC_DEADLINE_SECONDS, Service, desired_state, starts_of
 from tests.node.test_bringup import pid_of_container
 from tests.node.waiting import wait_until
 
+pytestmark = needs_hosts_toml
 _DROP_IN = "/run/systemd/system/containerd.service.d/test.conf"
 _KUBELET = "/run/systemd/system/kubelet.service"
 _HANGS = f"[Service]\nExecStartPost=/bin/sh -c '! grep -q config_path {CONFIG_TOML} || kill -STOP $MAINPID'\n"

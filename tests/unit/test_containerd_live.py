@@ -334,10 +334,17 @@ def test_units_not_controlled() -> None:
     assert verdict(machine(table(2), unit=UnitState())) == Verdict(None, said)
 
 
-@pytest.mark.parametrize(("config", "runs"), [(table(2), []), (IMPORTS, [(PROGRAM, "--version")])])
-def test_what_is_run_before_the_unit_is_up(config: str, runs: list[tuple[str, ...]]) -> None:
-    """At boot, before containerd, looking costs no process where config_path is set; else its version tells what must
-    be."""
+@pytest.mark.parametrize(
+    ("loaded", "runs"),
+    [
+        ((), [(PROGRAM, "--version")]),
+        ((Setting("config_path", '"/etc/containerd/certs.d"'),), []),
+        ((Setting("config_path", '""'), Setting("registry", '"5e1"')), [(PROGRAM, "--version")]),
+    ],
+)
+def test_what_is_run_before_the_unit_is_up(loaded: tuple[Setting, ...], runs: list[tuple[str, ...]]) -> None:
+    """At boot, before containerd, looking costs no process where it is known to read hosts.toml; else its version tells
+    what must be in the file."""
     asked: list[tuple[str, ...]] = []
 
     class Asked(FakeHost):
@@ -347,7 +354,8 @@ def test_what_is_run_before_the_unit_is_up(config: str, runs: list[tuple[str, ..
 
     host = Asked(units={"containerd.service": replace(UP, active=ActiveState.INACTIVE)})
     host.put(PROGRAM, "")
-    host.put(CONFIG, config)
+    host.put(CONFIG, IMPORTS)
+    host.stored_ledger = Ledger(memories={"containerd": Memory("i0", loaded)})
     RUNTIME.observe(host, DESIRED)
     assert asked == runs
 
