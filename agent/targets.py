@@ -125,20 +125,12 @@ def encode_samples(samples: tuple[Sample, ...], blind: tuple[Blind, ...] = ()) -
 
 def decode_samples(data: bytes, now: float) -> tuple[Sample, ...]:
     """What of a stranger's file can be believed: nothing of what is not a verdict in form, or comes from the future."""
-    try:
-        rows = _rows(data, "verdicts")
-    except ValueError:
-        return ()
-    return tuple(sample for sample in _each(rows, _sample) if sample.at <= now)
+    return tuple(sample for sample in _believed(data, "verdicts", _sample) if sample.at <= now)
 
 
 def decode_blind(data: bytes, now: float) -> tuple[Blind, ...]:
     """What of the same file can be believed about mirrors that nobody can look at."""
-    try:
-        rows = _rows(data, "blind")
-    except ValueError:
-        return ()
-    return tuple(each for each in _each(rows, _blind) if each.at <= now)
+    return tuple(each for each in _believed(data, "blind", _blind) if each.at <= now)
 
 
 def _row(target: ProbeTarget) -> dict[str, Any]:
@@ -172,10 +164,15 @@ def _rows(data: bytes, name: str) -> list[Any]:
     return rows
 
 
-def _each(rows: list[Any], believed: Callable[[dict[str, Any]], _Row]) -> Iterator[_Row]:
+def _believed(data: bytes, name: str, form: Callable[[dict[str, Any]], _Row]) -> Iterator[_Row]:
+    """The rows of a stranger's file that have this form; none if it is no such file."""
+    try:
+        rows = _rows(data, name)
+    except ValueError:
+        return
     for row in rows:
         try:
-            yield believed(row)
+            yield form(row)
         except (KeyError, TypeError, ValueError):
             continue
 

@@ -49,9 +49,8 @@ _OLDEST_2: Version = (2, 0, 0)
 @dataclass(frozen=True, slots=True)
 class Daemon:
     """containerd on this machine. `program` is "" where none was found; `imports` are the files that the configuration
-    names, and those that they name; `dump` is what containerd makes of all that; `arguments` is its command line;
-    `dump` is asked for only while it runs, and of a file that we have just changed.
-    `memory` is what the ledger holds."""
+    names, and those that they name; `dump` is what containerd makes of all that, asked only while it runs, and of a
+    file that we have just changed; `arguments` is its command line, `memory` what the ledger holds."""
 
     unit: UnitState = UnitState()  # noqa: RUF009 -- frozen
     program: str = ""
